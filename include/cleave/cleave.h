@@ -213,8 +213,8 @@ int cleave_diff(const char *name, int fd);
 int cleave_fork(const char *source, const char *const *names, size_t count, const cleave_spec *spec,
 		char **ret_json);
 /* Keeps a named, immutable image of the sandbox. stop: it ends at that moment; it is paused until
- * the image is written, and goes on if that fails. Errors as for cleave_fork; `name`: malformed or
- * taken. Blocks until it is written. */
+ * the image is written, and goes on if that fails (a caller that dies meanwhile leaves it paused).
+ * Errors as for cleave_fork; `name`: malformed or taken. Blocks until it is written. */
 int cleave_snapshot(const char *name, const char *snapshot, int stop);
 /* The caller's snapshots: a JSON array. malloc'd, NULL on error. */
 char *cleave_snapshots(void);

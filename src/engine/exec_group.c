@@ -43,8 +43,7 @@ static int set_limits(const struct keeper *k, struct command_state *c, struct cg
 {
 	int r = 0;
 
-	(void)k;
-
+	(void)k; /* asked in development builds */
 	if (c->facts & PLAN_MEMORY)
 		r = cgroup_limit_memory(
 			cg, c->limits.memory_bytes,

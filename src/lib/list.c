@@ -175,7 +175,8 @@ static int appear(void *arg, const char *id, int dir_fd)
 {
 	struct listeners *l = arg;
 
-	(void)dir_fd;
+	if (!registry_alive(dir_fd))
+		return 0; /* of these there may be any number */
 	for (size_t i = 0; i < l->n; i++)
 		if (strcmp(l->clients[i].id, id) == 0)
 			return 0;

@@ -618,6 +618,23 @@ def test_events_of_what_comes_later(live):
     process.wait()
 
 
+def test_events_of_those_among_many_that_have_ended(live):
+    """A file system lists what is new first, last or anywhere."""
+    own = live.directory(live.start())
+    ended = [own.with_name(f"{number:0{len(own.name)}x}") for number in range(2000)]
+    for path in ended:
+        path.mkdir(mode=0o700)
+    try:
+        live.start()
+        process = live.box.start(verb="events")
+        poll(lambda: sum(f.startswith("socket:") for f in descriptors(process.popen.pid).values()) == 2, what="both")
+        process.popen.terminate()
+        process.wait()
+    finally:
+        for path in ended:
+            path.rmdir()
+
+
 def test_events_into_a_full_disk(live):
     name = live.sh("read x", "-i")
     with open("/dev/full", "w") as full:
