@@ -251,13 +251,16 @@ class Box:
         return done
 
     def start(self, *words, dev=False, env=None, verb="run", **more):
-        """cleave run WORDS... in the background."""
+        """cleave run WORDS... in the background; it runs, and no longer what makes it the ordinary user's."""
         argv = self.argv(verb, *words, dev=dev)
         for stream in ("stdin", "stdout", "stderr"):
             more.setdefault(stream, subprocess.PIPE)
         more.setdefault("cwd", self.dir)
         process = Process(self, argv, subprocess.Popen(argv, env=self.environment(env), **more))
         self.running.append(process)
+        if self.prefix:
+            poll(lambda: process.popen.poll() is not None or
+                 not leaks.read(f"/proc/{process.popen.pid}/cmdline").startswith(self.prefix[0]), what="cleave")
         return process
 
     def payload(self, *words):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from live import COUNTER, FRAME, PYTHON, SPEC, alive, counts_on, descriptors, kill, live, poll, request  # noqa: F401
+from live import COUNTER, FRAME, PYTHON, SPEC, alive, counts_on, descriptors, kill, live, poll, request, sleeps  # noqa: F401
 
 QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 LOOK = r"""
@@ -207,6 +207,8 @@ def test_a_stopped_or_absent_reader_never_blocks_the_payload(live, verb):
     counts_on(live, name)
     unread = live.box.start(*verb[1:], name, verb=verb[0])
     stopped = live.box.start(*verb[1:], name, verb=verb[0])
+    for reader in (unread, stopped):
+        poll(lambda: sleeps(reader.popen.pid), what="one that reads")
     stopped.popen.send_signal(signal.SIGSTOP)
     time.sleep(0.5)  # long enough to fill every pipe: the payload writes without end
     for _ in range(3):
