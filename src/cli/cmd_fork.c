@@ -60,7 +60,7 @@ static void tell(const json_t *answer)
 {
 	const json_t *source = json_object_get(answer, "source"), *clone;
 	const json_t *files = json_object_get(answer, "files");
-	char name[256], a[32], b[32], method[64];
+	char name[256], a[32], b[32], c[32], d[32], method[64];
 	size_t i;
 
 	out_error("fork", "%s was stopped for %s", json_text(source, "name", name, sizeof(name)),
@@ -71,10 +71,12 @@ static void tell(const json_t *answer)
 			  json_text(clone, "id", b, sizeof(b)),
 			  text_duration(json_uint(clone, "first_insn_ns"), a, sizeof(a)));
 	text_format_size(json_uint(files, "bytes"), b, sizeof(b));
-	out_error("fork", "files: %s of them, %s, by %s in %s",
+	text_format_size(json_uint(files, "ahead_bytes"), c, sizeof(c));
+	out_error("fork", "files: %s of them, %s, by %s in %s, %s of it before in %s",
 		  json_text(files, "files", name, sizeof(name)), b,
 		  json_text(files, "method", method, sizeof(method)),
-		  text_duration(json_uint(files, "ns"), a, sizeof(a)));
+		  text_duration(json_uint(files, "ns"), a, sizeof(a)), c,
+		  text_duration(json_uint(files, "ahead_ns"), d, sizeof(d)));
 	tell_list(answer, "carried");
 	tell_list(answer, "recreated");
 	tell_list(answer, "broken");

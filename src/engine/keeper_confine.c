@@ -27,6 +27,7 @@ static const struct {
 } kept[] = {
 	{CAP_CHOWN, "a client's pipes and an exec's cgroup are given to ids of the slot"},
 	{CAP_DAC_READ_SEARCH, "a capture reads files and /proc of the slot's ids"},
+	{CAP_LEASE, "a capture asks who has a file of the slot's ids open for writing"},
 	{CAP_CHECKPOINT_RESTORE, "large shared memory is read by /proc/PID/map_files"},
 };
 

@@ -15,13 +15,15 @@
 #include "base/err.h"
 #include "plan/plan.h"
 
-#define LAYER_MAGIC 0x3179614c65766c63ULL /* "clveLay1" */
+#define LAYER_MAGIC 0x3279614c65766c63ULL /* "clveLay2" */
 
 struct layer_header {
 	uint64_t magic;
 	uint64_t files, bytes; /* entries and data bytes */
+	uint64_t ahead_bytes;  /* of these: copied while the sandbox went on, and true */
 	uint64_t skipped;      /* sockets and devices */
-	uint64_t ns;           /* how long the capture took */
+	uint64_t ahead_ns, ns; /* how long the two passes took, the second with all stopped */
+	uint64_t records;      /* where they begin; before them lies what they refer to */
 	uint64_t copies;       /* where layer_copies_save's begin */
 	uint64_t end;          /* length of the stream */
 };
@@ -34,8 +36,17 @@ struct layer_header {
 bool layer_is_place(const struct plan_entry *e);
 /* Its path inside. */
 const char *layer_place(const struct plan *p, const struct plan_entry *e);
-/* Writes the writable places of the plan below root_fd to layer_fd (an empty memfd). */
-int layer_capture(const struct plan *plan, int root_fd, int layer_fd, struct err *e);
+/*
+ * Writes the writable places of the plan below root_fd to layer_fd (a memfd) in two passes: `begin`
+ * copies what is large while the sandbox goes on, layer_capture the rest and what was written
+ * since, with everything stopped. NULL for ahead: all of it then. What begin returns (NULL: no
+ * memory) is layer_ahead_end's.
+ */
+struct layer_ahead;
+struct layer_ahead *layer_ahead_begin(const struct plan *plan, int root_fd, int layer_fd);
+void layer_ahead_end(struct layer_ahead *a);
+int layer_capture(const struct plan *plan, int root_fd, int layer_fd, struct layer_ahead *ahead,
+		  struct err *e);
 int layer_header_read(int layer_fd, struct layer_header *ret, struct err *e);
 /* How owners of the layer become owners of the clone. */
 struct layer_owner {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Capturing a layer: a walk by descriptors over what a hostile workload wrote, while all of it
- * stands still. */
+ * stands still. layer_ahead.c has been there before. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -32,6 +32,7 @@ struct writer {
 	dev_t dev; /* of the place: what is mounted below is not its */
 	int root_fd;
 	bool upper; /* the place is an overlay's upper directory, shown read-only */
+	struct layer_ahead *ahead;
 	struct err *e;
 	char path[4096]; /* for messages */
 };
@@ -121,7 +122,7 @@ static uint64_t known_link(struct writer *w, const struct stat *st)
 	return 0;
 }
 
-static int count_extents(int fd, uint64_t size, struct extent **ret, uint32_t *ret_n)
+int layer_extents(int fd, uint64_t size, struct extent **ret, uint32_t *ret_n)
 {
 	uint32_t n = 0, room = 0;
 	off_t at = 0;
@@ -144,33 +145,44 @@ static int count_extents(int fd, uint64_t size, struct extent **ret, uint32_t *r
 				return -ENOMEM;
 			*ret = p;
 		}
-		(*ret)[n++] = (struct extent){(uint64_t)data, (uint64_t)(hole - data)};
+		(*ret)[n++] = (struct extent){(uint64_t)data, (uint64_t)(hole - data), 0};
 		at = hole;
 	}
 	*ret_n = n;
 	return 0;
 }
 
+int layer_send(int to_fd, int from_fd, off_t *from, uint64_t n)
+{
+	while (n) {
+		ssize_t sent = sendfile(to_fd, from_fd, from, n);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent <= 0)
+			return sent < 0 ? -errno : -EIO;
+		n -= (uint64_t)sent;
+	}
+	return 0;
+}
+
 static int put_data(struct writer *w, int fd, const struct extent *x)
 {
-	off_t at = (off_t)x->offset;
-	uint64_t left = x->length;
+	off_t from = (off_t)x->offset;
 	int r = put(w, x, sizeof(*x));
 
+	w->head.bytes += x->length;
+	if (x->at) {
+		w->head.ahead_bytes += x->length;
+		return r;
+	}
 	if (r == 0)
 		r = flush(w);
-	while (r == 0 && left) {
-		ssize_t n = sendfile(w->fd, fd, &at, left);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return fail(w, n < 0 ? errno : EIO, "copy");
-		w->head.end += (uint64_t)n;
-		left -= (uint64_t)n;
-	}
-	w->head.bytes += x->length;
-	return r;
+	if (r < 0)
+		return r;
+	r = layer_send(w->fd, fd, &from, x->length);
+	w->head.end += x->length;
+	return r < 0 ? fail(w, -r, "copy") : 0;
 }
 
 /* What is shown read-only is changed through the root that lies above it; w->path is its path. */
@@ -234,11 +246,13 @@ static int capture_file(struct writer *w, int dir_fd, const char *name, mode_t m
 {
 	/* a fifo that took its place must not block us: everything is stopped, but be sure */
 	AUTO_FD int fd = open_entry(w, dir_fd, name, O_NONBLOCK | O_NOCTTY, mode);
-	AUTO_FREE struct extent *x = NULL;
+	AUTO_FREE struct extent *own = NULL;
+	const struct layer_ahead_file *copied;
+	const struct extent *x;
 	struct record rec;
 	struct stat st;
 	uint64_t index;
-	int r;
+	int r = 0;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return fail(w, errno, "open");
@@ -248,9 +262,14 @@ static int capture_file(struct writer *w, int dir_fd, const char *name, mode_t m
 	if (index)
 		return put_record(w, &rec, name);
 	rec.size = (uint64_t)st.st_size;
-	r = count_extents(fd, rec.size, &x, &rec.extents);
+	copied = layer_ahead_find(w->ahead, fd, &st);
+	if (!copied)
+		r = layer_extents(fd, rec.size, &own, &rec.extents);
 	if (r < 0)
 		return fail(w, -r, "read");
+	if (copied)
+		rec.extents = copied->n_extents;
+	x = copied ? copied->extents : own;
 	r = put_record(w, &rec, name);
 	for (uint32_t i = 0; r == 0 && i < rec.extents; i++)
 		r = put_data(w, fd, &x[i]);
@@ -409,21 +428,28 @@ static int capture_place(struct writer *w, const struct plan *p, const struct pl
 	return capture_dir(w, fd, 0);
 }
 
-int layer_capture(const struct plan *plan, int root_fd, int layer_fd, struct err *e)
+int layer_capture(const struct plan *plan, int root_fd, int layer_fd, struct layer_ahead *ahead,
+		  struct err *e)
 {
-	struct writer w = {
-		.fd = layer_fd, .root_fd = root_fd, .e = e, .head = {.magic = LAYER_MAGIC}};
+	struct layer_ahead_sum first = layer_ahead_sum(ahead);
+	struct writer w = {.fd = layer_fd,
+			   .root_fd = root_fd,
+			   .ahead = ahead,
+			   .e = e,
+			   .head = {.magic = LAYER_MAGIC,
+				    .ahead_ns = first.ns,
+				    .records = first.end,
+				    .end = first.end}};
 	const struct plan_entry *x = plan_entries(plan);
 	uint64_t began = raw_now_ns();
-	int r;
+	int r = 0;
 
-	/* a capture may be begun again */
-	if (ftruncate(layer_fd, 0) < 0 || lseek(layer_fd, 0, SEEK_SET) < 0)
+	if (ftruncate(layer_fd, (off_t)first.end) < 0 ||
+	    lseek(layer_fd, (off_t)first.end, SEEK_SET) < 0)
 		return err_set(e, ERR_HOST, errno, "empty the layer of files");
 	w.buffer = malloc(WRITE_BUFFER);
 	if (!w.buffer)
 		return err_set(e, ERR_INTERNAL, ENOMEM, "capture files");
-	r = put(&w, &w.head, sizeof(w.head));
 	for (uint32_t i = 0; r == 0 && i < plan->n_entries; i++)
 		if (layer_is_place(&x[i]))
 			r = capture_place(&w, plan, &x[i]);

@@ -7,11 +7,11 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "engine/layer.h"
+#include "engine/layer_format.h"
 #include "raw/syscall.h"
 
 /* Followed by the place inside and the content. */
@@ -38,20 +38,6 @@ bool layer_has_copy(const struct plan *p, const struct plan_entry *file)
 	return false;
 }
 
-static int send_all(int to, int from, uint64_t left)
-{
-	while (left) {
-		ssize_t n = sendfile(to, from, NULL, left);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		left -= (uint64_t)n;
-	}
-	return 0;
-}
-
 static int save(int root_fd, const char *name, int layer_fd, struct layer_header *head)
 {
 	struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
@@ -71,7 +57,7 @@ static int save(int root_fd, const char *name, int layer_fd, struct layer_header
 	    write(layer_fd, name, c.name_len) != (ssize_t)c.name_len)
 		return errno ? -errno : -ENOSPC;
 	head->end += sizeof(c) + c.name_len + c.size;
-	return send_all(layer_fd, fd, c.size);
+	return layer_send(layer_fd, fd, NULL, c.size);
 }
 
 int layer_copies_save(const struct plan *p, int root_fd, int layer_fd, struct layer_header *head,

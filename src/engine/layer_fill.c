@@ -16,6 +16,8 @@
 
 struct reader {
 	const char *at, *end;
+	const char *layer; /* its beginning */
+	uint64_t records;  /* where they begin in it */
 	struct layer_owner owner;
 	int dirs[LAYER_DEPTH_MAX + 2];
 	struct record recs[LAYER_DEPTH_MAX + 2]; /* of the directories, for their times */
@@ -39,7 +41,7 @@ int layer_header_read(int layer_fd, struct layer_header *ret, struct err *e)
 	if (pread(layer_fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) ||
 	    fstat(layer_fd, &st) < 0 || ret->magic != LAYER_MAGIC ||
 	    ret->end != (uint64_t)st.st_size || ret->files > ret->end ||
-	    ret->copies < sizeof(*ret) || ret->copies > ret->end)
+	    ret->records < sizeof(*ret) || ret->copies < ret->records || ret->copies > ret->end)
 		return err_set(e, ERR_IMAGE, 0, "the layer of files is malformed");
 	return 0;
 }
@@ -83,24 +85,34 @@ static int settle(struct reader *r, int fd, const struct record *rec)
 	return 0;
 }
 
+/* The next run of data and its bytes; NULL if there is none. */
+static const char *take_extent(struct reader *r, struct extent *ret)
+{
+	const void *p = take(r, sizeof(*ret));
+
+	if (!p)
+		return NULL;
+	memcpy(ret, p, sizeof(*ret));
+	if (!ret->at)
+		return take(r, ret->length);
+	if (ret->at > r->records || ret->length > r->records - ret->at)
+		return NULL;
+	return r->layer + ret->at;
+}
+
 static int fill_data(struct reader *r, int fd, const struct record *rec)
 {
 	if (ftruncate(fd, (off_t)rec->size) < 0)
 		return -errno;
 	for (uint32_t i = 0; i < rec->extents; i++) {
-		const struct extent *x = take(r, sizeof(*x));
-		struct extent copy;
-		const char *data;
+		struct extent x;
+		const char *data = take_extent(r, &x);
 
-		if (!x)
+		if (!data || x.offset > rec->size || x.length > rec->size - x.offset)
 			return -EBADMSG;
-		memcpy(&copy, x, sizeof(copy));
-		data = take(r, copy.length);
-		if (!data || copy.offset > rec->size || copy.length > rec->size - copy.offset)
-			return -EBADMSG;
-		for (uint64_t done = 0; done < copy.length;) {
-			ssize_t n = pwrite(fd, data + done, copy.length - done,
-					   (off_t)(copy.offset + done));
+		for (uint64_t done = 0; done < x.length;) {
+			ssize_t n =
+				pwrite(fd, data + done, x.length - done, (off_t)(x.offset + done));
 
 			if (n <= 0)
 				return n < 0 ? -errno : -EIO;
@@ -346,13 +358,9 @@ static int skip_record(struct reader *r, const struct record *rec)
 	if (rec->type == REC_SYMLINK && !take(r, rec->size))
 		return -EBADMSG;
 	for (uint32_t i = 0; rec->type == REC_FILE && i < rec->extents; i++) {
-		const struct extent *x = take(r, sizeof(*x));
-		struct extent copy;
+		struct extent x;
 
-		if (!x)
-			return -EBADMSG;
-		memcpy(&copy, x, sizeof(copy));
-		if (!take(r, copy.length))
+		if (!take_extent(r, &x))
 			return -EBADMSG;
 	}
 	return 0;
@@ -441,7 +449,9 @@ int layer_fill(int layer_fd, int root_fd, struct layer_owner owner, struct err *
 		free(r);
 		return err_set(e, ERR_INTERNAL, ENOMEM, "read the layer of files");
 	}
-	r->at = map + sizeof(head);
+	r->layer = map;
+	r->records = head.records;
+	r->at = map + head.records;
 	r->end = map + head.copies;
 	r->owner = owner;
 	r->root_fd = root_fd;

@@ -52,6 +52,22 @@ int fork_host(struct image_host *ret, struct err *e)
 	return 0;
 }
 
+static int row_before(struct harvest *h, struct err *e)
+{
+	(void)e; /* what is not copied now is copied at the freeze */
+	if (h->src->before_freeze)
+		h->src->before_freeze(h->src->arg);
+	return 0;
+}
+
+static int undo_before(struct harvest *h, struct err *e)
+{
+	(void)e;
+	if (h->src->after_freeze)
+		h->src->after_freeze(h->src->arg);
+	return 0;
+}
+
 static int row_at_freeze(struct harvest *h, struct err *e)
 {
 	if (carrier_off(CARRIER_FILES_MOMENT) && h->seized)

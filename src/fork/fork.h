@@ -35,8 +35,14 @@ struct fork_source {
 	/* The freezer of the sandbox's cgroup, or NULL. Both return 0 or -errno. */
 	int (*freeze)(void *arg);
 	int (*thaw)(void *arg);
-	/* Everything is stopped: copy files now. A failure ends the checkpoint. May be NULL. */
+	/*
+	 * Files. Before anything is stopped: copy what may be true later (called again when the
+	 * capture begins anew). Everything is stopped: copy the rest; a failure ends the
+	 * checkpoint. Everything was let go. All may be NULL.
+	 */
+	void (*before_freeze)(void *arg);
 	int (*at_freeze)(void *arg, struct err *e);
+	void (*after_freeze)(void *arg);
 	void *arg;
 	/*
 	 * Inside: the process that the sandbox lives as long as. Without it the capture is refused

@@ -13,7 +13,7 @@ from test_engine import drive  # noqa: F401
 
 sys.path.insert(0, str(TOP / "tests/system"))
 
-from forks import forks  # noqa: E402,F401
+from forks import WRITER, forks  # noqa: E402,F401
 
 HERE = TOP / "tests/fork"
 CARRIERS = re.findall(r'^CARRIER\(\w+,\s*"([\w-]+)"', (TOP / "src/fork/carriers.def").read_text(), re.M)
@@ -163,7 +163,8 @@ CASES = {
                    "len(os.read(r, 16)), len(os.read(u, 16))]", '[3, 28, "00000000", "0000", 16, 16]', BAD),
 }
 # Those that stand elsewhere in this file.
-OTHER = {"rseq-section": "test_rseq_section", "files": "test_files", "files-moment": "test_files_of_one_moment", "identity": "test_identity"}
+OTHER = {"rseq-section": "test_rseq_section", "files": "test_files", "files-moment": "test_files_of_one_moment",
+         "files-written": "test_files_written_meanwhile", "identity": "test_identity"}
 
 
 def test_every_carrier_has_its_test():
@@ -268,6 +269,16 @@ def test_files_of_one_moment(forks):  # noqa: F811
     # on a busy machine the thread may have stood still in between: until it did not
     assert any(disagrees() for _ in range(20))
     assert forks.ask(b, "agree()") == [True, True]
+
+
+def test_files_written_meanwhile(forks):  # noqa: F811
+    """What is copied before the processes stand still is copied again where it was written since."""
+    a = forks.program(WRITER, dev=True)
+    for name in [a, *forks.fork(a, dev=True)]:
+        assert forks.ask(name, "check()") == []
+    b = forks.program(WRITER, dev=True, env=without("files-written"))
+    assert any(forks.ask(*forks.fork(b, dev=True), "check()") for _ in range(20))
+    assert forks.ask(b, "check()") == []
 
 
 def test_identity(forks):  # noqa: F811

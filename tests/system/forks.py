@@ -22,6 +22,55 @@ for line in sys.stdin:
     print(json.dumps(answer, default=str), flush=True)
 """
 
+# 96 files that are written in every way there is, by one thread that knows what each of them has to hold by now.
+WRITER = r"""
+SIZE, N = 64 << 10, 96
+held, value, doing, run, count = {}, [0] * N, None, True, [0] * 6
+path = lambda i: '/tmp/%d' % i
+def fill(at): os.makedirs('/tmp/still', exist_ok=True); open('/tmp/still/' + at, 'wb').write(os.urandom(12 << 20))
+fill('first')
+for i in range(N): open(path(i), 'wb').write(bytes(SIZE))
+fill('last')
+for i in range(8):
+    with open(path(i), 'r+b') as f: held[i] = mmap.mmap(f.fileno(), SIZE)
+    held[i][:] = bytes(SIZE)
+opened = {i: os.open(path(i), os.O_RDWR) for i in range(8, 12)}
+def brief(i, data):
+    # a page that was read is written without a fault: the file's times stay
+    with open(path(i), 'r+b') as f, mmap.mmap(f.fileno(), SIZE) as m:
+        m[::4096]
+        m[:] = data
+def rewrite(i, data):
+    with open(path(i), 'r+b', 0) as f: f.write(data)
+def descriptor(i, data): os.pwrite(opened[i], data, 0)
+def mapping(i, data): held[i][:] = data
+def cut(i, data):
+    os.truncate(path(i), 0); os.truncate(path(i), SIZE)
+    return 0
+def replace(i, data):
+    open(path(i) + '.new', 'wb').write(data); os.rename(path(i) + '.new', path(i))
+ways = [mapping, descriptor, brief, rewrite, cut, replace]
+def work():
+    global doing
+    draw = random.Random(1)
+    while run:
+        i, v = draw.randrange(N), draw.randrange(1, 256)
+        way = 0 if i < 8 else 1 if i < 12 else draw.randrange(2, 6)
+        doing = i
+        value[i] = v if ways[way](i, bytes([v]) * SIZE) is None else 0
+        doing = None
+        count[way] += 1
+thread = threading.Thread(target=work, daemon=True); thread.start()
+def check():
+    # whose files are not what it knows; the one that was being written when the clone began is finished by then
+    global run
+    run = False; thread.join()
+    wrong = [i for i in range(N) if open(path(i), 'rb').read() != bytes([value[i]]) * SIZE]
+    run = True; globals().update(thread=threading.Thread(target=work, daemon=True)); thread.start()
+    return wrong
+def still(): return [hashlib.sha256(open('/tmp/still/' + n, 'rb').read()).hexdigest() for n in ('first', 'last')]
+"""
+
 
 class Talk:
     """A client attached to a sandbox's main command. Killed, not closed: end of input would end the program."""
@@ -127,4 +176,4 @@ def forks(box):
     forks.end()
 
 
-__all__ = ["PROGRAM", "PYTHON", "Forks", "Talk", "forks", "poll"]
+__all__ = ["PROGRAM", "PYTHON", "WRITER", "Forks", "Talk", "forks", "poll"]

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from forks import forks, poll  # noqa: F401
+from conftest import rounds
+from forks import WRITER, forks, poll  # noqa: F401
 from roots import listing, make_system, need, own_tree, root_options
 
 
@@ -207,6 +208,34 @@ def rounds():
             assert forks.fork("c2", "grand") == ["grand"]
             assert forks.ask("grand", "rounds()") == [True, []]
         assert forks.ask(a, "rounds()") == [True, []]
+
+
+def test_what_is_written_between_the_two_passes(forks):
+    a = forks.program(WRITER)
+    still = forks.ask(a, "still()")
+    for i in range(rounds(20)):
+        answer = forks.fork_json(a, f"c{i}")
+        files = answer["files"]
+        assert files["ahead_bytes"] >= 24 << 20 and files["ahead_ns"] > 0, files
+        assert files["bytes"] > files["ahead_bytes"], "nothing was being written"
+        assert forks.ask(f"c{i}", "check()") == [], answer
+        assert forks.ask(f"c{i}", "still()") == still
+        forks.hang_up(f"c{i}")
+        forks.call("rm", "-f", f"c{i}").ok()
+    assert forks.ask(a, "check()") == [] and all(forks.ask(a, "count"))
+
+
+def test_a_second_pass_alone(root_kind, forks):
+    """Where the workload closes its files to itself, and below an overlay, all is copied at the moment itself."""
+    a = forks.program("""
+os.mkdir('/tmp/closed'); open('/tmp/closed/f', 'wb').write(os.urandom(1 << 20)); open('/tmp/g', 'wb').write(os.urandom(1 << 20))
+os.chmod('/tmp/g', 0); os.chmod('/tmp/closed', 0)
+def look():
+    os.chmod('/tmp/g', 0o600); os.chmod('/tmp/closed', 0o700)
+    return [hashlib.sha256(open(p, 'rb').read()).hexdigest() for p in ('/tmp/g', '/tmp/closed/f')]
+""")
+    assert forks.fork_json(a, "b")["files"]["bytes"] >= 2 << 20
+    assert forks.ask("b", "look()") == forks.ask(a, "look()")
 
 
 def test_binds_are_shared_and_not_copied(forks, box):

@@ -249,6 +249,7 @@ def test_json(forks):
     assert {line.split(":")[0] for line in answer["recreated"]} == {"fd-stdio", "identity", "random"}
     files = answer["files"]
     assert files["method"] == "copy" and files["files"] == 1 and files["bytes"] > 100 and files["ns"] > 0
+    assert files["ahead_bytes"] == 0 and files["ahead_ns"] > 0, "a file as small as this is not worth two looks"
     assert all(set(t) == {"step", "ns"} for t in answer["timing"]) and answer["timing"]
     assert answer["memory"]["processes"] == 1 and answer["memory"]["bytes"] > 0
     again = forks.fork_json("b", "d")

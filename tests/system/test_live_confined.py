@@ -6,7 +6,7 @@ from pathlib import Path
 
 from live import descriptors, live, poll  # noqa: F401
 
-CHOWN, READ_SEARCH, CHECKPOINT_RESTORE = 1 << 0, 1 << 2, 1 << 40
+CHOWN, READ_SEARCH, LEASE, CHECKPOINT_RESTORE = 1 << 0, 1 << 2, 1 << 28, 1 << 40
 
 
 def status(pid):
@@ -20,7 +20,7 @@ def number(pid, field, base=10):
 def assert_confined(live, name):
     """The walls stand by the time of the first answer: inspect is one."""
     keeper, me = live.keeper(name), os.getpid()
-    kept = 0 if live.box.is_user else CHOWN | READ_SEARCH | CHECKPOINT_RESTORE
+    kept = 0 if live.box.is_user else CHOWN | READ_SEARCH | LEASE | CHECKPOINT_RESTORE
     found = {field: number(keeper, field, 16) for field in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
     assert found == {"CapInh": 0, "CapPrm": kept, "CapEff": kept, "CapAmb": 0}
     if not live.box.is_user:

@@ -98,8 +98,8 @@ static void no_rights(void)
 {
 	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct caps[2], all[2] = {{~0u, ~0u, 0}, {~0u, ~0u, 0}};
-	uint64_t keep =
-		1 << CAP_CHOWN | 1 << CAP_DAC_READ_SEARCH | UINT64_C(1) << CAP_CHECKPOINT_RESTORE;
+	uint64_t keep = 1 << CAP_CHOWN | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_LEASE |
+			UINT64_C(1) << CAP_CHECKPOINT_RESTORE;
 	bool root = geteuid() == 0;
 
 	CHECK(syscall(SYS_capget, &head, caps) == 0);
