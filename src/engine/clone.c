@@ -22,8 +22,33 @@
 
 #define TERMINAL_MS 10000
 
-int clone_make_plan(const struct spec *spec, const struct plan_host *host, int image_fd,
-		    struct err *e)
+/* The limits of each process that the source had by its spec. */
+static int source_limits(const struct spec *spec, const struct plan_host *host,
+			 const struct plan *plan, const json_t *meta, struct fork_confine *to,
+			 struct err *e)
+{
+	const json_t *had = json_object_get(meta, "source_limits");
+	struct spec source = *spec; /* refers to what spec owns */
+	struct fork_confine confine;
+	struct cmd *cmd;
+
+	if (!had)
+		return 0;
+	source.limits.nofile = (uint64_t)json_integer_value(json_object_get(had, "nofile"));
+	source.limits.fsize_bytes = (uint64_t)json_integer_value(json_object_get(had, "fsize"));
+	source.limits.stack_bytes = (uint64_t)json_integer_value(json_object_get(had, "stack"));
+	cmd = plan_command(&source, &source.command, host, true, e);
+	if (!cmd)
+		return -EINVAL;
+	fork_confine_from(plan, cmd, &confine);
+	memcpy(to->source_rlimit, confine.rlimit, sizeof(to->source_rlimit));
+	to->source_rlimit_mask = confine.rlimit_mask;
+	free(cmd);
+	return 0;
+}
+
+int clone_make_plan(const struct spec *spec, const struct plan_host *host,
+		    const struct clone_parts *parts, struct err *e)
 {
 	struct fork_confine confine;
 	struct plan_bytes bytes = {0};
@@ -39,12 +64,14 @@ int clone_make_plan(const struct spec *spec, const struct plan_host *host, int i
 	if (r == 0)
 		cmd = plan_command(spec, &spec->command, host, true, e);
 	if (r == 0 && cmd)
-		r = fork_image_open(image_fd, &image, e);
+		r = fork_image_open(parts->image_fd, &image, e);
 	if (r == 0 && cmd) {
 		fork_confine_from(bytes.plan, cmd, &confine);
+		r = source_limits(spec, host, bytes.plan, parts->meta, &confine, e);
 		snprintf(fail, sizeof(fail), "%s:%d", host->test_fail ? host->test_fail : "-",
 			 host->test_errno);
-		r = fork_plan_make(&image, &confine, fail, &plan, e);
+		if (r == 0)
+			r = fork_plan_make(&image, &confine, fail, &plan, e);
 		fork_image_close(&image);
 	}
 	free(cmd);

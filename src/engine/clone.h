@@ -11,8 +11,10 @@
 /* What a clone's keeper is made with. */
 struct clone_parts {
 	int image_fd, layer_fd, plan_fd;
-	int slot_fd;  /* lock of the lineage's ids, -EBADF as an ordinary user */
-	json_t *meta; /* {id_base, main_pid, timeout_left_ns, lineage, generation} */
+	int slot_fd; /* lock of the lineage's ids, -EBADF as an ordinary user */
+	/* {id_base, main_pid, timeout_left_ns, lineage, generation}; source_limits: those of each
+	 * process by the source's spec, where the clones' differs */
+	json_t *meta;
 
 	/* What the nursery read once for all clones; a keeper shares it copy-on-write. */
 	const struct spec *spec;
@@ -44,5 +46,5 @@ int clone_go(struct keeper *k, const struct clone_parts *parts, struct err *e);
 
 /* What every clone of this spec on this host is confined by: the restore plan, once for all clones.
  */
-int clone_make_plan(const struct spec *spec, const struct plan_host *host, int image_fd,
-		    struct err *e);
+int clone_make_plan(const struct spec *spec, const struct plan_host *host,
+		    const struct clone_parts *parts, struct err *e);

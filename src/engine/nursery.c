@@ -102,7 +102,7 @@ static int take_order(struct nursery *n)
 
 static int prepare(struct nursery *n)
 {
-	int fd = clone_make_plan(&n->spec, &n->host, n->parts.image_fd, &n->e);
+	int fd = clone_make_plan(&n->spec, &n->host, &n->parts, &n->e);
 
 	if (fd < 0)
 		return fd;

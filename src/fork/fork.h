@@ -110,6 +110,10 @@ struct fork_confine {
 	uint64_t bounding; /* capabilities that stay in the bounding set */
 	uint64_t rlimit[16][2];
 	uint32_t rlimit_mask; /* which of them to set, by RLIMIT_* number */
+	/* Those that the source had by its own spec: a process that left one as it was has the
+	 * clone's, also where that is larger. */
+	uint64_t source_rlimit[16][2];
+	uint32_t source_rlimit_mask;
 	const struct sock_filter *filter;
 	uint16_t filter_n;  /* 0: no seccomp (tests) */
 	uint16_t profile_n; /* the user's, on top; 0: none */

@@ -2,7 +2,7 @@
 /*
  * What confines the tasks of a clone, in the order in which each step still has the right to be
  * taken. Everything here comes from the forker's struct fork_confine; the image can only make
- * resource limits smaller.
+ * resource limits smaller, as a process of the source had made its own.
  */
 #include <linux/capability.h>
 #include <linux/seccomp.h>
@@ -83,6 +83,9 @@ void plan_limits(struct planner *p, const struct image_proc *x)
 		uint64_t v[2] = {x->rlimit[i][0], x->rlimit[i][1]};
 		bool asked = c->rlimit_mask >> i & 1;
 
+		for (int k = 0; k < 2 && asked && c->source_rlimit_mask >> i & 1; k++)
+			if (v[k] == c->source_rlimit[i][k])
+				v[k] = c->rlimit[i][k];
 		if (asked && (v[1] > c->rlimit[i][1] || i == RLIMIT_CORE))
 			v[1] = c->rlimit[i][1];
 		if (v[0] > v[1] || i == RLIMIT_CORE)

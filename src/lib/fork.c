@@ -279,8 +279,17 @@ static int fork_prepare(struct forking *f, const char *source, const cleave_spec
 	f->spec.name = NULL;
 	free(f->spec.hostname);
 	f->spec.hostname = NULL; /* a clone's is its name */
-	if (spec)
+	if (spec) {
+		const struct spec_limits *had = &f->spec.limits;
+
+		if (json_object_set_new(f->parts.meta, "source_limits",
+					json_pack("{s:I,s:I,s:I}", "nofile",
+						  (json_int_t)had->nofile, "fsize",
+						  (json_int_t)had->fsize_bytes, "stack",
+						  (json_int_t)had->stack_bytes)) < 0)
+			return err_set(f->e, ERR_INTERNAL, ENOMEM, "tell the source's limits");
 		r = merge_spec(&f->spec, &spec->s, f->e);
+	}
 	/* a time of its own begins with the clone */
 	if (r == 0 && spec && spec->s.limits.timeout_ns != SPEC_UNSET &&
 	    json_object_set_new(f->parts.meta, "timeout_left_ns", json_integer(0)) < 0)

@@ -204,6 +204,40 @@ def test_memory_and_pids_of_a_clone(forks, differs):
     assert forks.ask(a, "len(bytearray(200 << 20))") == 200 << 20
 
 
+LIMITS = "[resource.getrlimit(w) for w in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_STACK)]"
+
+
+def test_limits_of_each_process_of_a_clone(forks):
+    """What the source's spec said is the clone's to say, up or down; what a process took from itself stays so."""
+    mib = 1 << 20
+    a = forks.program("os.dup2(1, 250)", "--nofile", "300", "--fsize", "1m")
+    forks.ask(a, f"resource.setrlimit(resource.RLIMIT_FSIZE, ({mib // 2}, {mib}))")
+    (_, _), (_, _), (stack, most) = forks.ask(a, LIMITS)
+    assert stack > 4 * mib
+    b, c, d = [*forks.fork(a, "b", "--nofile", "500", "--fsize", "2m", "--stack", "4m"), *forks.fork(a, "c", "--nofile", "100"),
+               *forks.fork(a, "d")]
+    assert forks.ask(b, LIMITS) == [[500, 500], [mib // 2, 2 * mib], [4 * mib, 4 * mib]]
+    assert forks.ask(c, LIMITS) == [[100, 100], [mib // 2, mib], [stack, most]]
+    assert forks.ask(d, LIMITS) == forks.ask(a, LIMITS) == [[300, 300], [mib // 2, mib], [stack, most]]
+    assert "Too many open files" in forks.ask(c, "[os.open('/dev/null', 0) for _ in range(100)]")
+    assert forks.ask(c, "os.fstat(250).st_mode") == forks.ask(a, "os.fstat(250).st_mode")
+    assert [forks.execsh(name, "ulimit -n").strip() for name in (a, b, c)] == ["300", "500", "100"]
+    e, = forks.fork(b, "e")
+    assert forks.ask(e, LIMITS) == forks.ask(b, LIMITS)
+    assert forks.inspect(b)["limits"]["nofile"]["asked"] == 500 and forks.inspect(d)["limits"]["nofile"]["asked"] == 300
+
+
+def test_disk_of_a_clone(forks):
+    a = forks.program("open('/tmp/f', 'wb').write(bytes(3 << 20))")
+    forks.fork(a, "b", "--disk", "6m")
+    write = "open('/tmp/g', 'wb', 0).write(b'x' * (5 << 20))"
+    assert forks.ask("b", "os.path.getsize('/tmp/f')") == 3 << 20
+    assert forks.ask(a, write) == 5 << 20
+    assert "No space" in forks.ask("b", f"{write} and open('/tmp/h', 'wb', 0).write(b'x' * 4096)")
+    assert "No space" in forks.refused(a, "c", "--disk", "1m")
+    assert forks.inspect("b")["limits"]["disk"]["asked"] == 6 << 20
+
+
 def test_timeout_goes_on(forks):
     a = forks.program("", "--timeout", "6")
     time.sleep(1)
