@@ -9,13 +9,14 @@
  * mapping that was opened for writing, or by truncate(2). So a watch is set before a file is read:
  * it tells of a writer who has gone (IN_CLOSE_WRITE, at the last reference) and of a truncation
  * (IN_MODIFY). Writers who are still there when everything stands still are told by the kernel's
- * refusal of a read lease (fcntl(2), F_SETLEASE), which is asked before the watch is: who is leaving
- * is seen by the one or by the other (__fput: fsnotify_close comes before file_put_write_access).
+ * refusal of a read lease (fcntl(2), F_SETLEASE), which is asked before the watch is: who is
+ * leaving is seen by the one or by the other (__fput: fsnotify_close comes before
+ * file_put_write_access).
  *
  * All of this may be refused (the number of watches, a file system without leases): a file that
  * nothing is known of is copied in the second pass. A running workload may play with names, modes
- * and sizes meanwhile; that costs nothing but the copy, and how much is copied is bounded by half as
- * much again as its file system held at the beginning.
+ * and sizes meanwhile; that costs nothing but the copy, and how much is copied is bounded by half
+ * as much again as its file system held at the beginning.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -33,7 +34,7 @@
 #include "raw/syscall.h"
 
 #define LEAST_BYTES (16u << 10) /* to copy less costs about as much as to ask */
-#define ENTRIES_MAX (1u << 17)	/* a workload may make names faster than they are read */
+#define ENTRIES_MAX (1u << 17)  /* a workload may make names faster than they are read */
 
 struct layer_ahead {
 	int notify_fd, layer_fd;
@@ -108,8 +109,8 @@ static struct layer_ahead_file *watch(struct layer_ahead *a, int fd, const struc
 
 static void copy_file(struct layer_ahead *a, int dir_fd, const char *name)
 {
-	AUTO_FD int fd = openat(dir_fd, name,
-				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	AUTO_FD int fd =
+		openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct layer_ahead_file *f;
 	struct stat st;
 	int r;
