@@ -182,6 +182,8 @@ int registry_open(const char *id, struct err *e)
 	fd = openat(state, path, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
 		return fd;
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+		return err_set(e, ERR_HOST, errno, "open the state of '%s'", id);
 	err_set(e, ERR_NO_SANDBOX, 0, "there is no sandbox '%s'", id);
 	return -ENOENT;
 }

@@ -145,16 +145,37 @@ EXPORT char *cleave_stats(const char *name)
 	return text;
 }
 
-#define EVENT_SOURCES 256
 #define STARTING_LOOK_MS 50
 
 struct listeners {
-	struct client clients[EVENT_SOURCES];
-	char starting[EVENT_SOURCES][REGISTRY_ID]; /* their sockets are not there yet */
+	struct client *clients;
+	struct pollfd *poll;
+	char (*starting)[REGISTRY_ID]; /* their sockets are not there yet */
 	size_t n, n_starting;
+	size_t room;  /* of each of them; poll has one more, for watch_fd */
 	int watch_fd; /* tells of new sandboxes; -EBADF where one alone is meant */
 	int out_fd;
 };
+
+/* For one more sandbox, which starts or is listened to. */
+static int make_room(struct listeners *l, struct err *e)
+{
+	size_t room = l->room * 2 + 16;
+	void *p;
+
+	if (l->n + l->n_starting < l->room)
+		return 0;
+	if ((p = realloc(l->clients, room * sizeof(*l->clients))))
+		l->clients = p;
+	if (p && (p = realloc(l->poll, (room + 1) * sizeof(*l->poll))))
+		l->poll = p;
+	if (p && (p = realloc(l->starting, room * sizeof(*l->starting))))
+		l->starting = p;
+	if (!p)
+		return err_set(e, ERR_INTERNAL, ENOMEM, "listen to one more sandbox");
+	l->room = room;
+	return 0;
+}
 
 static int subscribe(struct listeners *l, const char *name, struct err *e)
 {
@@ -171,9 +192,15 @@ static int subscribe(struct listeners *l, const char *name, struct err *e)
 	return r;
 }
 
+struct appearing {
+	struct listeners *l;
+	struct err *e;
+};
+
 static int appear(void *arg, const char *id, int dir_fd)
 {
-	struct listeners *l = arg;
+	struct listeners *l = ((struct appearing *)arg)->l;
+	int r;
 
 	if (!registry_alive(dir_fd))
 		return 0; /* of these there may be any number */
@@ -183,25 +210,31 @@ static int appear(void *arg, const char *id, int dir_fd)
 	for (size_t i = 0; i < l->n_starting; i++)
 		if (strcmp(l->starting[i], id) == 0)
 			return 0;
-	if (l->n + l->n_starting < EVENT_SOURCES)
+	r = make_room(l, ((struct appearing *)arg)->e);
+	if (r == 0)
 		snprintf(l->starting[l->n_starting++], REGISTRY_ID, "%s", id);
-	return 0;
+	return r;
 }
 
-/* Those that can be talked to by now are listened to; those that have ended are forgotten. */
-static void look_at_starting(struct listeners *l)
+/* Those that can be talked to by now are listened to; those that have ended are forgotten. Nobody
+ * is passed over in silence because we have no descriptor left. */
+static int look_at_starting(struct listeners *l, struct err *e)
 {
 	for (size_t i = l->n_starting; i-- > 0;) {
-		struct err ignored = ERR_INIT;
-		AUTO_FD int dir = registry_open(l->starting[i], &ignored);
+		struct err why = ERR_INIT;
+		AUTO_FD int dir = registry_open(l->starting[i], &why);
 		bool alive = dir >= 0 && registry_alive(dir);
+		int r = dir < 0 ? dir : 0;
 
 		if (alive && faccessat(dir, "control.sock", F_OK, 0) < 0)
 			continue;
 		if (alive)
-			ignore_err(subscribe(l, l->starting[i], &ignored), "it ended meanwhile");
+			r = subscribe(l, l->starting[i], &why); /* it may have ended meanwhile */
+		if (r == -EMFILE || r == -ENFILE)
+			return err_set(e, ERR_HOST, -r, "listen to %zu sandboxes", l->n + 1);
 		memmove(l->starting[i], l->starting[--l->n_starting], REGISTRY_ID);
 	}
+	return 0;
 }
 
 static int watch_all(struct listeners *l, struct err *e)
@@ -216,21 +249,19 @@ static int watch_all(struct listeners *l, struct err *e)
 	l->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (l->watch_fd < 0 || inotify_add_watch(l->watch_fd, path, IN_MOVED_TO) < 0)
 		return err_set(e, ERR_HOST, errno, "watch the state directory");
-	r = registry_each(appear, l, e);
-	look_at_starting(l);
-	return r;
+	r = registry_each(appear, &(struct appearing){l, e}, e);
+	return r < 0 ? r : look_at_starting(l, e);
 }
 
 /* A directory gets its name when its keeper holds the lock. */
-static void take_new(struct listeners *l)
+static int take_new(struct listeners *l, struct err *e)
 {
 	_Alignas(struct inotify_event) char data[4096];
-	struct err ignored = ERR_INIT;
 
 	/* which ones is as easily seen in the directory */
 	while (read(l->watch_fd, data, sizeof(data)) > 0)
 		;
-	ignore_err(registry_each(appear, l, &ignored), "the next one brings us here again");
+	return registry_each(appear, &(struct appearing){l, e}, e);
 }
 
 /* Passes one frame on. *ret_gone: the keeper is. Negative: nobody can be told. */
@@ -253,9 +284,10 @@ static int pass_event(struct client *c, int fd, bool *ret_gone)
 	return text && dprintf(fd, "%s\n", text) < 0 ? -errno : 0;
 }
 
-static int listen_once(struct listeners *l)
+/* Whatever goes wrong has set *e. */
+static int listen_once(struct listeners *l, struct err *e)
 {
-	struct pollfd p[EVENT_SOURCES + 1];
+	struct pollfd *p = l->poll;
 	size_t n = l->n;
 	int r = 0;
 
@@ -263,7 +295,7 @@ static int listen_once(struct listeners *l)
 		p[i] = (struct pollfd){l->clients[i].fd, POLLIN, 0};
 	p[n] = (struct pollfd){l->watch_fd, POLLIN, 0};
 	if (poll(p, n + 1, l->n_starting ? STARTING_LOOK_MS : -1) < 0)
-		return errno == EINTR ? 0 : -errno;
+		return errno == EINTR ? 0 : err_set(e, ERR_HOST, errno, "wait for events");
 	for (size_t i = n; r == 0 && i-- > 0;) {
 		bool gone = false;
 
@@ -274,32 +306,31 @@ static int listen_once(struct listeners *l)
 		client_close(&l->clients[i]);
 		l->clients[i] = l->clients[--l->n];
 	}
+	if (r < 0)
+		return r == -EPIPE ? r : err_set(e, ERR_OUTPUT, -r, "write the events");
 	if (p[n].revents)
-		take_new(l);
-	look_at_starting(l);
-	return r;
+		r = take_new(l, e);
+	return r < 0 ? r : look_at_starting(l, e);
 }
 
 EXPORT int cleave_events(const char *name, int fd)
 {
 	struct err *e = lib_error();
-	AUTO_FREE struct listeners *l = calloc(1, sizeof(*l));
-	int r;
+	struct listeners l = {.watch_fd = -EBADF, .out_fd = fd};
+	int r = make_room(&l, e);
 
-	if (!l)
-		return err_set(e, ERR_INTERNAL, ENOMEM, "listen to sandboxes");
-	l->watch_fd = -EBADF;
-	l->out_fd = fd;
-	r = name ? subscribe(l, name, e) : watch_all(l, e);
+	if (r == 0)
+		r = name ? subscribe(&l, name, e) : watch_all(&l, e);
 	if (r == 0) {
-		while (r == 0 && (l->n || !name))
-			r = listen_once(l);
+		while (r == 0 && (l.n || !name))
+			r = listen_once(&l, e);
 		r = r == -EPIPE ? 0 : r; /* the reader has what it wanted */
-		if (r < 0)
-			err_set(e, ERR_OUTPUT, -r, "write the events");
 	}
-	for (size_t i = 0; i < l->n; i++)
-		client_close(&l->clients[i]);
-	close_fd(&l->watch_fd);
+	for (size_t i = 0; i < l.n; i++)
+		client_close(&l.clients[i]);
+	close_fd(&l.watch_fd);
+	free(l.clients);
+	free(l.poll);
+	free(l.starting);
 	return r;
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import select
 import time
 from pathlib import Path
@@ -633,6 +634,18 @@ def test_events_of_those_among_many_that_have_ended(live):
     finally:
         for path in ended:
             path.rmdir()
+
+
+def test_events_of_many(live):
+    """All of them, however many, or a word about why not."""
+    for _ in range(20):
+        live.start()
+    process = live.box.start(verb="events")
+    poll(lambda: sum(f.startswith("socket:") for f in descriptors(process.popen.pid).values()) == 20, what="all")
+    process.popen.terminate()
+    process.wait()
+    few = live.call("events", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30)))
+    assert re.search("listen to 1[0-9] sandboxes: (Too many open files|No file descriptors available)", few.refused())  # glibc, musl
 
 
 def test_events_into_a_full_disk(live):
