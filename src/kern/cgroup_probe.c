@@ -395,7 +395,9 @@ int cgroup_probe_texts(uint32_t want, const char *mounts, size_t mounts_n, const
 	refuse_rest(ret, want,
 		    n ? "no mounted cgroup hierarchy carries the controller"
 		      : "no cgroup file system is mounted",
-		    n || geteuid() ? "" : "mount -t cgroup2 none /sys/fs/cgroup");
+		    n           ? ""
+		    : geteuid() ? "as root: mount -t cgroup2 none /sys/fs/cgroup"
+				: "mount -t cgroup2 none /sys/fs/cgroup");
 	return 0;
 }
 
