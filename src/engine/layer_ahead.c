@@ -133,9 +133,10 @@ static void copy_file(struct layer_ahead *a, int dir_fd, const char *name)
 		x->at = (uint64_t)lseek(a->layer_fd, 0, SEEK_CUR);
 		a->budget -= x->length;
 		r = layer_send(a->layer_fd, fd, &from, x->length);
-		a->sum.bytes += x->length;
+		if (r < 0) /* it was cut off meanwhile */
+			x->length = (uint64_t)lseek(a->layer_fd, 0, SEEK_CUR) - x->at;
 	}
-	f->written |= r < 0; /* it was cut off meanwhile */
+	f->written |= r < 0;
 }
 
 /* Takes fd over. Whatever can't be read is left to the second pass. */
@@ -252,12 +253,27 @@ const struct layer_ahead_file *layer_ahead_find(struct layer_ahead *a, int fd,
 			high = mid;
 		f = NULL;
 	}
-	if (carrier_off(CARRIER_FILES_WRITTEN))
-		return f;
-	if (!f || f->written || f->size != (uint64_t)st->st_size || has_writers(fd))
+	if (f && carrier_off(CARRIER_FILES_WRITTEN))
+		f->written = false;
+	else if (!f || f->written || f->size != (uint64_t)st->st_size || has_writers(fd))
 		return NULL;
-	hear(a); /* after has_writers, see above */
-	return a->lost || f->written ? NULL : f;
+	else
+		hear(a); /* after has_writers, see above */
+	f->used = !a->lost && !f->written;
+	return f->used ? f : NULL;
+}
+
+void layer_ahead_drop(struct layer_ahead *a)
+{
+	for (size_t i = 0; a && i < a->n; i++)
+		for (uint32_t k = 0; !a->files[i].used && k < a->files[i].n_extents; k++) {
+			const struct extent *x = &a->files[i].extents[k];
+
+			if (x->at &&
+			    fallocate(a->layer_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      (off_t)x->at, (off_t)x->length) < 0)
+				return; /* it costs memory until the layer goes */
+		}
 }
 
 void layer_ahead_end(struct layer_ahead *a)

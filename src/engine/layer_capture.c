@@ -456,6 +456,7 @@ int layer_capture(const struct plan *plan, int root_fd, int layer_fd, struct lay
 	if (r == 0)
 		r = flush(&w);
 	w.head.copies = w.head.end;
+	layer_ahead_drop(ahead);
 	if (r == 0)
 		r = layer_copies_save(plan, root_fd, layer_fd, &w.head, e);
 	w.head.ns = raw_now_ns() - began;

@@ -58,10 +58,11 @@ struct layer_ahead_file {
 	uint32_t n_extents;
 	int wd;
 	bool written; /* somebody changed it, or may have */
+	bool used;    /* the layer refers to its copy */
 };
 
 struct layer_ahead_sum {
-	uint64_t bytes, ns;
+	uint64_t ns;
 	uint64_t end; /* of what the first pass wrote: here the records begin */
 };
 
@@ -69,3 +70,5 @@ struct layer_ahead_sum layer_ahead_sum(const struct layer_ahead *a);
 /* Everything stands still: the copy of the open file that is still true, or NULL. */
 const struct layer_ahead_file *layer_ahead_find(struct layer_ahead *a, int fd,
 						const struct stat *st);
+/* Gives the copies back that nobody asked for or that were not true any more. */
+void layer_ahead_drop(struct layer_ahead *a);
