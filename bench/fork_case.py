@@ -26,7 +26,7 @@ PYTHON = {
     "python, 100 MB": ("import os; big = os.urandom(100 << 20)", 7, False),
     "python, 1 GB": ("big = bytearray(b'x' * 4096) * (1 << 18)", 3, False),
 }
-TREE = "for i in 1 2 3 4 5 6 7 8 9; do (while :; do sleep 1000; done) & done; echo up; wait"
+TREE = "for i in 1 2 3 4 5 6 7 8 9; do (while :; do sleep 1000; done) & done; echo up; while read x; do echo $((x)); done"
 MANY = {5: 5, 20: 5, 100: 3}  # clones: rounds
 AT_ONCE = 24
 MS = 1_000_000
@@ -143,16 +143,15 @@ def restore_ns(clone):
     return sum(clone["times"][part] for part in ("open_ns", "spawn_ns", "map_ns"))
 
 
-def one_at_a_time(way, program, name, rounds, answers=True):
+def one_at_a_time(way, program, name, rounds):
     pause, restore, run, reply = [], [], [], []
     for _ in range(rounds):
         told, began = way.fork(name, 1)
         clone = told["clones"][0]
-        if answers:
-            client = way.attach(clone["name"])
-            answer([client])
-            reply.append(time.monotonic_ns() - began)
-            hang_up([client])
+        client = way.attach(clone["name"])
+        answer([client])
+        reply.append(time.monotonic_ns() - began)
+        hang_up([client])
         pause.append(told["source"]["paused_ns"])
         restore.append(restore_ns(clone))
         run.append(clone["first_insn_ns"])
@@ -160,8 +159,7 @@ def one_at_a_time(way, program, name, rounds, answers=True):
     way.add(program, "pause of the source", pause)
     way.add(program, "restore: files opened, tasks made, mapped, confined", restore)
     way.add(program, "fork of 1, it runs", run)
-    if answers:
-        way.add(program, "fork of 1, to its first reply", reply)
+    way.add(program, "fork of 1, to its first reply", reply)
 
 
 def memory(way, program, names, what, ask):
@@ -210,10 +208,15 @@ def at_once(way, program, setup):
     forks = [way.popen("fork", "--json", s, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for s in sources]
     told = [json.loads(f.communicate()[0]) for f in forks]
     whole = time.monotonic_ns() - began
+    clients = [way.attach(t["clones"][0]["name"]) for t in told]
+    answer(clients)
+    answered = time.monotonic_ns() - began
+    hang_up(clients)
     way.add(program, f"{AT_ONCE} forks at once: pause of each source", [t["source"]["paused_ns"] for t in told])
     way.add(program, f"{AT_ONCE} forks at once: restore", [restore_ns(t["clones"][0]) for t in told])
     way.add(program, f"{AT_ONCE} forks at once: each runs", [t["clones"][0]["first_insn_ns"] for t in told])
     way.add(program, f"{AT_ONCE} forks at once: all run", [whole])
+    way.add(program, f"{AT_ONCE} forks at once: all answered", [answered])
     way.remove([t["clones"][0]["name"] for t in told] + sources)
     way.names = [n for n in way.names if n not in sources]
 
@@ -223,7 +226,7 @@ def tree(way):
     deadline = time.monotonic() + 20
     while b"up" not in way.call("logs", name) and time.monotonic() < deadline:
         time.sleep(0.01)
-    one_at_a_time(way, "bash and 9 below it", name, 15, answers=False)
+    one_at_a_time(way, "bash and 9 below it", name, 15)
 
 
 PEER = """
