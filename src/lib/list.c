@@ -289,8 +289,10 @@ static int listen_once(struct listeners *l, struct err *e)
 {
 	struct pollfd *p = l->poll;
 	size_t n = l->n;
-	int r = 0;
+	int r = p ? 0 : make_room(l, e);
 
+	if (!p)
+		return r;
 	for (size_t i = 0; i < n; i++)
 		p[i] = (struct pollfd){l->clients[i].fd, POLLIN, 0};
 	p[n] = (struct pollfd){l->watch_fd, POLLIN, 0};
