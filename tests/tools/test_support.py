@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/gen-support: the page says what the results say, and results that contradict it are noticed."""
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -88,6 +89,22 @@ def test_what_is_no_contradiction(page, tmp_path):
     other.write_text(other.read_text().replace("tests.system", "tests.elsewhere"))
     assert support("--check", "--page", page, other).returncode == 0
     assert support("--check", "--page", page).returncode == 0
+
+
+def test_claims_about_the_guest(tmp_path):
+    """What the VM lane no longer runs is noticed without it."""
+    for name in ("tools/gen-support", "docs/SUPPORT.md", "tests/vm/selection"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, tmp_path / name)
+    check = [tmp_path / "tools/gen-support", "--check"]
+    assert subprocess.run(check, check=False).returncode == 0
+    selection = tmp_path / "tests/vm/selection"
+    lines = selection.read_text().splitlines()
+    taken, = [line for line in lines if line.startswith("run tests/system/test_bad_input.py v2")]
+    selection.write_text("\n".join(line for line in lines if line != taken))
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "user, delegated: what can't be done is refused in one sentence: selection has no test of it" in done.stdout
 
 
 def test_a_page_that_was_written_by_hand(page):
