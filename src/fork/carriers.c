@@ -86,6 +86,10 @@ static void cut_thread(struct image_thread *t)
 		t->robust_list = t->tid_address = 0;
 	if (carrier_off(CARRIER_RSEQ))
 		t->rseq = 0;
+	if (carrier_off(CARRIER_SCHEDULING)) {
+		t->flags = t->policy = 0;
+		t->affinity = (struct image_ref){0};
+	}
 	if (carrier_off(CARRIER_SIGNALS)) {
 		t->sigmask = t->altstack = t->altstack_bytes = 0;
 		t->altstack_flags = 2; /* SS_DISABLE */

@@ -105,6 +105,9 @@ int tracee_write(pid_t pid, uint64_t at, const void *p, size_t n);
 int row_tree(struct harvest *h, struct err *e);
 /* registers.c */
 int row_registers(struct harvest *h, struct err *e);
+/* scheduling.c: fills in what the thread chose of it */
+int scheduling_record(struct harvest *h, const struct tracee *t, struct image_thread *x,
+		      struct err *e);
 /* mappings.c */
 int row_mappings(struct harvest *h, struct err *e);
 /* descriptors.c */

@@ -97,10 +97,43 @@ void plan_queue(struct planner *p, int32_t pid, int32_t tid, struct image_span s
 	}
 }
 
+static void plan_policy(struct planner *p, const struct image_thread *t)
+{
+	uint64_t reset = t->flags & IMAGE_THREAD_RESET_ON_FORK ? 0x40000000 : 0;
+	uint64_t priority = 0;
+
+	if (t->flags & (IMAGE_THREAD_POLICY | IMAGE_THREAD_RESET_ON_FORK))
+		OP(p, ATTRIBUTES, SYS_sched_setscheduler, 0, t->policy | reset,
+		   planner_put(p, &priority, sizeof(priority)));
+	if (t->flags & IMAGE_THREAD_IO_PRIORITY)
+		OP(p, ATTRIBUTES, SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, t->io_priority);
+}
+
+/* Its own processors as far as the clone's sandbox has them; where it has none of them, those. */
+static void plan_affinity(struct planner *p, const struct image_thread *t)
+{
+	const struct fork_confine *c = p->confine;
+	const uint8_t *own = image_bytes(p->im, t->affinity);
+	uint8_t both[sizeof(c->affinity)] = {0};
+	bool any = false;
+
+	for (uint64_t i = 0; i < t->affinity.bytes && i < sizeof(both); i++) {
+		both[i] = own[i] & (uint8_t)(c->affinity_bytes ? c->affinity[i] : 0xff);
+		any = any || both[i];
+	}
+	if (any)
+		OP(p, THREAD_STATE, SYS_sched_setaffinity, 0, sizeof(both),
+		   planner_put(p, both, sizeof(both)));
+	else if (c->affinity_bytes)
+		OP(p, THREAD_STATE, SYS_sched_setaffinity, 0, c->affinity_bytes, p->affinity_at);
+	p->task[t - p->im->thread].own_affinity = any;
+}
+
 void plan_thread(struct planner *p, const struct image_proc *x, const struct image_thread *t)
 {
 	OP(p, ATTRIBUTES, SYS_prctl, PR_SET_NAME, planner_put(p, t->comm, sizeof(t->comm)));
 	OP(p, ATTRIBUTES, SYS_prctl, PR_SET_TIMERSLACK, t->timer_slack_ns);
+	plan_policy(p, t);
 	if (t->nice > 0)
 		OP(p, ATTRIBUTES, SYS_setpriority, 0, 0, (uint64_t)(uint32_t)t->nice);
 	plan_queue(p, x->pid, t->tid, t->pendings);
@@ -110,9 +143,7 @@ void plan_thread(struct planner *p, const struct image_proc *x, const struct ima
 	if (t->robust_list)
 		OP(p, THREAD_STATE, SYS_set_robust_list, t->robust_list, t->robust_bytes);
 	OP(p, THREAD_STATE, SYS_set_tid_address, t->tid_address);
-	if (p->confine->affinity_bytes)
-		OP(p, THREAD_STATE, SYS_sched_setaffinity, 0, p->confine->affinity_bytes,
-		   p->affinity_at);
+	plan_affinity(p, t);
 	if (t->rseq)
 		OP(p, THREAD_STATE, 334 /* rseq */, t->rseq, t->rseq_bytes, 0, t->rseq_sig);
 }

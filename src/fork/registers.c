@@ -170,6 +170,9 @@ static int thread_record(struct harvest *h, struct tracee *t, struct err *e)
 		x->rseq_sig = rseq.signature;
 	}
 	rseq_abort(t, x);
+	r = scheduling_record(h, t, x, e);
+	if (r < 0)
+		return r;
 	if (syscall(SYS_get_robust_list, t->tid, &x->robust_list, &x->robust_bytes))
 		REFUSE(e, errno, "read the robust list of process %d", t->status.ns_tgid);
 	return 0;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,6 +261,18 @@ static bool address_ok(uint64_t a)
 	return a < IMAGE_ADDRESS_END;
 }
 
+/* Real time, for the processor or for disks, is nothing that a sandbox has of its own. */
+static bool scheduling_ok(const struct image *im, const struct image_thread *t)
+{
+	uint32_t io_class = t->io_priority >> 13; /* include/uapi/linux/ioprio.h */
+
+	return !(t->flags & ~(unsigned)IMAGE_THREAD_FLAGS) &&
+	       (t->policy == SCHED_OTHER || t->policy == 3 /* BATCH */ ||
+		t->policy == 5 /* IDLE */) &&
+	       io_class != 1 && io_class <= 3 && ref_ok(im, t->affinity) &&
+	       t->affinity.bytes % 8 == 0 && t->affinity.bytes <= IMAGE_MAX_AFFINITY;
+}
+
 static int thread_check(const struct image *im, const struct image_thread *t, uint32_t *pending,
 			struct err *e)
 {
@@ -273,6 +286,8 @@ static int thread_check(const struct image *im, const struct image_thread *t, ui
 	    !address_ok(t->tid_address) || t->rseq_bytes > 4096 || t->regs.cs != 0x33 ||
 	    t->regs.ss != 0x2b)
 		BAD(e, "thread %d of the image has wild registers", t->tid);
+	if (!scheduling_ok(im, t))
+		BAD(e, "thread %d of the image has no such schedule", t->tid);
 	if (!span_next(t->pendings, pending, im->pending_n))
 		BAD(e, "thread %d of the image has wrong signals", t->tid);
 	return 0;

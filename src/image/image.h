@@ -17,7 +17,7 @@
 #include "base/err.h"
 
 #define IMAGE_MAGIC 0x31474d4956454c43ULL /* "CLEVIMG1" */
-#define IMAGE_VERSION 2
+#define IMAGE_VERSION 3
 #define IMAGE_PAGE 4096u
 #define IMAGE_NONE UINT32_MAX               /* an index that refers to nothing */
 #define IMAGE_ADDRESS_END 0x7ffffffff000ULL /* first address that no program has (4 levels) */
@@ -26,6 +26,7 @@
 #define IMAGE_MAX_RECORDS (1u << 22)
 #define IMAGE_MAX_DESCRIPTION (1u << 28)
 #define IMAGE_MAX_FD (1u << 20)
+#define IMAGE_MAX_AFFINITY 128u
 #define IMAGE_MAX_PTY 64u /* a clone makes all terminals up to the highest index */
 #define IMAGE_MAX_SHARED (1ull << 40)
 
@@ -120,6 +121,13 @@ struct image_regs {
 		rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 
+enum image_thread_flag {
+	IMAGE_THREAD_POLICY = 1, /* its own scheduling policy; else the sandbox's */
+	IMAGE_THREAD_RESET_ON_FORK = 2,
+	IMAGE_THREAD_IO_PRIORITY = 4, /* the same */
+	IMAGE_THREAD_FLAGS = 7,
+};
+
 struct image_thread {
 	int32_t tid;
 	int32_t nice;
@@ -131,8 +139,10 @@ struct image_thread {
 	uint32_t rseq_bytes, rseq_sig;
 	uint64_t altstack, altstack_bytes;
 	uint32_t altstack_flags;
-	uint32_t pad;
+	uint8_t flags, policy; /* SCHED_OTHER, SCHED_BATCH, SCHED_IDLE */
+	uint16_t io_priority;  /* as ioprio_get gives it */
 	uint64_t timer_slack_ns;
+	struct image_ref affinity; /* a bit for each processor; absent: the sandbox's */
 	struct image_span pendings;
 };
 

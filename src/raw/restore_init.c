@@ -178,9 +178,10 @@ static void unpin(const struct restore_tree *t, const struct restore_request *q)
 	/* slower, not wrong: a task that does not exist yet inherits it or is met next time */
 	(void)SYS3(SYS_sched_setaffinity, 0, q->affinity_bytes, q->affinity);
 	for (uint32_t i = 0; i < t->plan->n_tasks; i++)
-		/* the same */
-		(void)SYS3(SYS_sched_setaffinity, tasks(t->plan)[i].tid, q->affinity_bytes,
-			   q->affinity);
+		if (!tasks(t->plan)[i].own_affinity)
+			/* the same */
+			(void)SYS3(SYS_sched_setaffinity, tasks(t->plan)[i].tid, q->affinity_bytes,
+				   q->affinity);
 }
 
 static long gather(const struct restore_tree *t, const struct restore_request *q)

@@ -90,7 +90,7 @@ struct restore_task {
 	uint64_t stack_top;
 	uint64_t frame; /* rsp for rt_sigreturn */
 	uint32_t process;
-	uint32_t pad;
+	uint32_t own_affinity; /* it sets the processors that it has itself */
 };
 
 struct restore_plan {

@@ -72,6 +72,24 @@ def python(setup):
 
 STATUS = "[l.split(':')[1].split() for l in open('/proc/self/status') if l.split(':')[0] in (%s)]"
 
+# The two threads differ; of processors with one alone there is nothing to choose.
+SCHEDULING = """
+libc = ctypes.CDLL(None); every = os.sched_getaffinity(0); tids = [0]
+def other():
+    os.sched_setaffinity(0, {max(every)}); os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    libc.syscall(251, 1, 0, 3 << 13); tids.append(threading.get_native_id())
+    while True: time.sleep(1)
+threading.Thread(target=other, daemon=True).start()
+while len(tids) < 2: time.sleep(0.001)
+os.sched_setaffinity(0, {min(every)}); os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+libc.syscall(251, 1, 0, 2 << 13 | 6)
+def one(tid):
+    policy = os.sched_getscheduler(tid)
+    return [os.sched_getaffinity(tid) == every, policy & ~os.SCHED_RESET_ON_FORK, bool(policy & os.SCHED_RESET_ON_FORK),
+            libc.syscall(252, 1, tid)]
+def look(): return [one(tid) for tid in tids]
+"""
+
 SIGNALS = """
 libc = ctypes.CDLL(None); room = ctypes.create_string_buffer(65536)
 libc.sigaltstack(struct.pack('QiiQ', ctypes.addressof(room), 0, 0, 65536), None)
@@ -146,6 +164,7 @@ CASES = {
     "names": Case(compiled("threads"), "x", THREADS, re.sub(":\\w+", ":", THREADS)),
     "futex": Case(compiled("threads"), "end", "join 0 lock 130", "join 16 lock 16"),
     "rseq": Case(python(RSEQ), "rseq()", '"registered"', '"lost"'),
+    "scheduling": Case(python(SCHEDULING), "look()", None, "[[true, 0, false, 0], [true, 0, false, 0]]"),
     "signals": Case(python(SIGNALS), "look()", "[[8192, 2048, 512], true, 0, 65536]", "[[0, 0, 0], false, 2, 0]"),
     "tree": Case(python(TREE), "tree()", "[2, [3, 2, 2, 2], [0, 0]]", '[2, [3, 1, 2, 2], "not mine"]'),
     "groups": Case(python(TREE), "tree()", "[2, [3, 2, 2, 2], [0, 0]]", "[2, [3, 2, 3, 3], [0, 0]]"),

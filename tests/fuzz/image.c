@@ -48,8 +48,10 @@ static void read_proc(const struct image *im, const struct image_proc *p)
 	sink += im->file[p->exe].size + im->file[p->cwd].size;
 	for (uint32_t i = p->fds.first; i < p->fds.first + p->fds.count; i++)
 		sink += im->ofd[im->fd[i].ofd].kind;
-	for (uint32_t i = p->threads.first; i < p->threads.first + p->threads.count; i++)
+	for (uint32_t i = p->threads.first; i < p->threads.first + p->threads.count; i++) {
 		read_bytes(im, im->thread[i].xstate);
+		read_bytes(im, im->thread[i].affinity);
+	}
 	for (uint32_t i = p->actions.first; i < p->actions.first + p->actions.count; i++)
 		sink += im->action[i].handler;
 	for (uint32_t i = p->maps.first; i < p->maps.first + p->maps.count; i++) {

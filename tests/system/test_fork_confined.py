@@ -196,6 +196,24 @@ pages = bytearray(b'x') * (16 << 20)
     poll(lambda: (trace / "ran-1").exists(), what="a process of a clone")
 
 
+def test_processors_of_threads(forks):
+    """What a thread chose itself it has in the clone, on its own processors too; the others may run on all."""
+    a = forks.program("""
+every = os.sched_getaffinity(0); tid = []
+def other():
+    os.sched_setaffinity(0, {max(every)}); os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    tid.append(threading.get_native_id())
+    while True: time.sleep(1)
+threading.Thread(target=other, daemon=True).start()
+while not tid: time.sleep(0.001)
+""")
+    look = "[sorted(os.sched_getaffinity(t)) + [os.sched_getscheduler(t)] for t in (0, tid[0])]"
+    every = sorted(os.sched_getaffinity(0))
+    assert forks.ask(a, look) == [[*every, os.SCHED_OTHER], [max(every), os.SCHED_IDLE]]
+    b, = forks.fork(a)
+    assert forks.ask_all([a, b, *forks.fork(b)], look) == [[[*every, os.SCHED_OTHER], [max(every), os.SCHED_IDLE]]] * 3
+
+
 def test_images_are_out_of_reach(forks):
     """No descriptor leads to the image, and no mapping of it can be written through."""
     a = forks.program("big = bytearray(b'x' * (4 << 20)); box = (ctypes.c_char * len(big)).from_buffer(big)\nstart = ctypes.addressof(box)")

@@ -108,6 +108,7 @@ static void objects(struct image_builder *b)
 
 static void thread(struct image_builder *b, int32_t tid, uint32_t first_pending, uint32_t pendings)
 {
+	static const uint8_t affinity[16] = {0x5a, 1};
 	uint8_t xstate[640];
 
 	for (size_t i = 0; i < sizeof(xstate); i++)
@@ -143,7 +144,9 @@ static void thread(struct image_builder *b, int32_t tid, uint32_t first_pending,
 	    .xstate = bytes(b, xstate, sizeof(xstate)), .sigmask = 22, .rseq = 23,
 	    .robust_list = 24, .robust_bytes = 25, .tid_address = 26, .rseq_bytes = 27,
 	    .rseq_sig = 28, .altstack = 29, .altstack_bytes = 30, .altstack_flags = 31,
-	    .timer_slack_ns = 32, .pendings = {first_pending, pendings});
+	    .flags = IMAGE_THREAD_FLAGS, .policy = 3, .io_priority = 0x4005, .timer_slack_ns = 32,
+	    .affinity = bytes(b, affinity, sizeof(affinity)),
+	    .pendings = {first_pending, pendings});
 }
 
 static void run(struct image_builder *b, uint64_t start)
