@@ -61,7 +61,7 @@ int profile_lets_fork(const struct plan *p, struct err *e)
 	static const char *const calls[] = {
 		"mmap",        "mprotect",   "munmap",     "brk",   "rt_sigaction",
 		"sigaltstack", "prctl",      "getitimer",  "futex", "rt_sigreturn",
-		"exit_group",  "arch_prctl", "membarrier", NULL};
+		"exit_group",  "arch_prctl", "membarrier", "semctl", "msgctl", "shmctl", NULL};
 	const struct profile profile = {
 		.insns = (struct sock_filter *)((char *)p + p->profile),
 		.len = p->profile_len,

@@ -178,6 +178,12 @@ static int answers_record(struct harvest *h, struct captive *c, struct err *e)
 	struct image_proc *p = harvest_proc(h, c);
 	const struct parasite_process *a = &c->answers;
 
+	if (a->segments || a->semaphores || a->queues)
+		REFUSE(e, ENOTSUP,
+		       "process %d: its sandbox has System V objects: %llu memory segments, %llu "
+		       "sets of semaphores, %llu message queues",
+		       p->pid, (unsigned long long)a->segments, (unsigned long long)a->semaphores,
+		       (unsigned long long)a->queues);
 	p->mm.brk = a->brk;
 	p->pdeathsig = (uint32_t)a->pdeathsig;
 	p->flags |= (a->subreaper ? IMAGE_PROC_SUBREAPER : 0) |

@@ -406,6 +406,11 @@ if os.fork() == 0:
         while True: time.sleep(1)
     os._exit(0)
 os.wait(); time.sleep(0.1)""", "has exited"),
+    "semaphores of nobody": ("""
+if os.fork() == 0: os._exit(ctypes.CDLL(None).semget(7, 2, 0o1600) < 0)
+assert os.wait()[1] == 0""", "1 sets of semaphores"),
+    "queue of nobody": ("assert ctypes.CDLL(None).msgget(0, 0o1600) >= 0", "1 message queues"),
+    "memory of nobody": ("assert ctypes.CDLL(None).shmget(0, 4096, 0o1600) >= 0", "1 memory segments"),
     "async": ("r, w = os.pipe(); fcntl.fcntl(r, fcntl.F_SETFL, os.O_ASYNC)", "O_ASYNC"),
     "filter": ("""
 libc = ctypes.CDLL(None); prog = (ctypes.c_ubyte * 8)(*struct.pack('HBBI', 6, 0, 0, 0x7fff0000))

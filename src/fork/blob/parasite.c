@@ -10,6 +10,9 @@
 #include "raw/arch_task.h"
 #include "raw/syscall.h"
 
+#define SEM_INFO_ 19
+#define MSG_INFO_ 12
+#define SHM_INFO_ 14
 #define MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED_ (1 << 2)
 #define MEMBARRIER_CMD_GET_REGISTRATIONS_ (1 << 9) /* 6.3 */
 #define PR_GET_PDEATHSIG_ 2
@@ -39,6 +42,19 @@ static uint64_t membarriers(void)
 	return all;
 }
 
+/* Objects of System V, which belong to nobody: what fails here can't be made here either. */
+static void ask_ipc(struct parasite_process *q)
+{
+	int info[32] = {0}; /* more than struct seminfo, msginfo and shm_info */
+
+	if (SYS4(SYS_semctl, 0, 0, SEM_INFO_, info) >= 0)
+		q->semaphores = (uint64_t)(uint32_t)info[7]; /* semusz: sets in use */
+	if (SYS3(SYS_msgctl, 0, MSG_INFO_, info) >= 0)
+		q->queues = (uint64_t)(uint32_t)info[0]; /* msgpool: queues in use */
+	if (SYS3(SYS_shmctl, 0, SHM_INFO_, info) >= 0)
+		q->segments = (uint64_t)(uint32_t)info[0]; /* used_ids */
+}
+
 static void ask_process(struct parasite_page *p)
 {
 	struct parasite_process *q = &p->process;
@@ -63,6 +79,7 @@ static void ask_process(struct parasite_page *p)
 	q->dumpable = (uint64_t)r;
 	q->tiles = arch_tiles_permitted();
 	q->membarrier = membarriers();
+	ask_ipc(q);
 }
 
 __attribute__((section(".text.entry"), used, visibility("default"))) void parasite_entry(
