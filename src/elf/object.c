@@ -182,27 +182,26 @@ static int add_needed(struct elf_object *o, char *name)
 static int take_entry(const struct reader *r, const struct entry *d, uint64_t strings,
 		      uint64_t strings_size, struct elf_object *o)
 {
+	char **kept = d->tag == DT_RPATH     ? &o->rpath
+		      : d->tag == DT_RUNPATH ? &o->runpath
+		      : d->tag == DT_SONAME  ? &o->soname
+					     : NULL;
 	char *text = NULL;
 	int rc;
 
 	if (d->tag == DT_FLAGS_1 && d->value & DF_1_NODEFLIB)
 		o->no_default = true;
-	if (d->tag != DT_NEEDED && d->tag != DT_RPATH && d->tag != DT_RUNPATH)
+	if (d->tag != DT_NEEDED && !kept)
 		return 0;
 	if (d->value >= strings_size)
 		return -ENOEXEC;
 	rc = read_text(r->fd, strings + d->value, strings_size - d->value, &text);
 	if (rc < 0)
 		return rc;
-	if (d->tag == DT_NEEDED)
+	if (!kept)
 		return add_needed(o, text);
-	if (d->tag == DT_RPATH) {
-		free(o->rpath);
-		o->rpath = text;
-	} else {
-		free(o->runpath);
-		o->runpath = text;
-	}
+	free(*kept);
+	*kept = text;
 	return 0;
 }
 
@@ -299,6 +298,7 @@ void elf_object_done(struct elf_object *o)
 	free(o->needed);
 	free(o->interp);
 	free(o->argument);
+	free(o->soname);
 	free(o->rpath);
 	free(o->runpath);
 	*o = (struct elf_object){0};

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The closure: programs, loaders, libraries, interpreters, as ld.so(8) and execve(2) look for them.
- *
- * A library is searched for like this: RPATH of who needs it and of those that loaded that one
- * (unless it has a RUNPATH), its RUNPATH, ld.so.cache, the usual directories. LD_LIBRARY_PATH does
- * not count, since the sandbox does not have the caller's. What dlopen asks for later can't be
- * known: name it as a program.
+ * The closure: programs, their loaders, the interpreters of scripts, as execve(2) finds them;
+ * libraries.c adds what they need. What dlopen asks for later can't be known: name it as a program.
  *
  * A program may be a stranger's, and what it names is chosen by that stranger: a library called
  * /etc/shadow must not show that file. So what is not named by the caller enters only if it is what
@@ -24,40 +20,11 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "elf/search.h"
+#include "elf/closure.h"
 
-#define CACHE "/etc/ld.so.cache"
-#define CONF "/etc/ld.so.conf"
 #define INTERPRETERS_MAX 5 /* of scripts, as the kernel */
-#define CHAIN_MAX 64       /* libraries that load libraries */
-
-struct node {
-	char *path; /* real */
-	struct elf_object o;
-	size_t loader; /* node that needs it, own index: nobody */
-	size_t main;   /* the program of this chain: its loader decides how libraries are found */
-	size_t named;  /* what the caller named, for which this is here */
-};
-
-/* Why a file enters: it is named by the caller, stands behind #!, or is a loader or library. */
-enum role { NAMED, INTERPRETER, NATIVE };
-
-struct closure {
-	struct node *v;
-	size_t n;
-	struct elf_items links, files;
-	struct elf_cache cache;
-	bool cache_needed;
-	struct err *e;
-	struct elf_looked looked;
-};
 
 static int add_needs(struct closure *c, size_t i, unsigned scripts);
-
-static const char *path_of(const struct closure *c, size_t i)
-{
-	return c->v[i].path;
-}
 
 /* The node of a real path, or c->n. */
 static size_t node_of(const struct closure *c, const char *real)
@@ -74,7 +41,7 @@ static int fail_read(struct closure *c, const char *path, int r, size_t loader)
 	char who[160] = "";
 
 	if (loader < c->n)
-		snprintf(who, sizeof(who), ", needed by %.140s", path_of(c, loader));
+		snprintf(who, sizeof(who), ", needed by %.140s", closure_path(c, loader));
 	if (r == -ENOEXEC)
 		return err_set(c->e, ERR_SOURCE, 0, "--bin: %s is a malformed ELF file or script%s",
 			       path, who);
@@ -109,14 +76,14 @@ static int check_role(struct closure *c, const char *real, mode_t mode, const st
 		      size_t loader, enum role role)
 {
 	const struct elf_object *want = &c->v[loader].o;
-	const char *who = path_of(c, loader);
+	const char *who = closure_path(c, loader);
 
 	if (role == NATIVE &&
 	    (o->kind != ELF_OBJECT || (want->class != o->class || want->machine != o->machine)))
 		return err_set(c->e, ERR_SOURCE, 0,
 			       "--bin: %.120s, needed by %.120s, is no library or loader for it",
 			       real, who);
-	if (is_public(real, mode) || is_beside(path_of(c, c->v[loader].named), real))
+	if (is_public(real, mode) || is_beside(closure_path(c, c->v[loader].named), real))
 		return 0;
 	err_set(c->e, ERR_SOURCE, 0,
 		"--bin: %.120s, needed by %.120s, is a file that not everybody may read", real,
@@ -125,9 +92,7 @@ static int check_role(struct closure *c, const char *real, mode_t mode, const st
 	return -EACCES;
 }
 
-/* Adds the file with this name. 1: it is new; 0: it is there already. *ret_i: its node. */
-static int add_node(struct closure *c, const char *path, size_t loader, enum role role,
-		    size_t *ret_i)
+int closure_add(struct closure *c, const char *path, size_t loader, enum role role, size_t *ret_i)
 {
 	AUTO_FREE char *real = NULL;
 	AUTO_FD int fd = -EBADF;
@@ -138,8 +103,14 @@ static int add_node(struct closure *c, const char *path, size_t loader, enum rol
 
 	if (r == 0) {
 		*ret_i = node_of(c, real);
-		if (*ret_i < c->n)
-			return 0;
+		if (*ret_i < c->n) {
+			bool more = role != NATIVE && c->v[*ret_i].native;
+
+			/* a loader or library that is a program too: what it needs as such */
+			if (more)
+				c->v[*ret_i].native = false;
+			return more;
+		}
 		fd = elf_open_regular(real, &st);
 		r = fd < 0 ? fd : 0;
 	}
@@ -159,125 +130,14 @@ static int add_node(struct closure *c, const char *path, size_t loader, enum rol
 		elf_object_done(&o);
 		return err_set(c->e, ERR_SOURCE, grown ? E2BIG : ENOMEM, "--bin: %s", path);
 	}
-	c->v[c->n] =
-		(struct node){.path = real, .o = o, .loader = c->n, .main = c->n, .named = c->n};
-	if (role != NAMED) {
-		c->v[c->n].loader = loader;
-		c->v[c->n].named = c->v[loader].named;
-	}
-	if (role == NATIVE)
-		c->v[c->n].main = c->v[loader].main;
+	c->v[c->n] = (struct node){.path = real,
+				   .o = o,
+				   .interp = NOBODY,
+				   .named = role == NAMED ? c->n : c->v[loader].named,
+				   .native = role == NATIVE};
 	real = NULL;
 	*ret_i = c->n++;
 	return 1;
-}
-
-static bool is_musl(const struct closure *c, const struct node *n)
-{
-	const char *interp = c->v[n->main].o.interp;
-
-	return interp && strstr(interp, "/ld-musl-");
-}
-
-static int search_rpaths(struct closure *c, size_t who, const char *name, char *ret)
-{
-	const struct elf_object *want = &c->v[who].o;
-	int found = 0;
-
-	/* RPATH is inherited from those that loaded it, RUNPATH is not and switches RPATH off */
-	for (size_t i = who, k = 0; !found && !want->runpath && k < CHAIN_MAX; k++) {
-		if (!c->v[i].o.runpath)
-			found = elf_search_list(&c->looked, c->v[i].o.rpath, path_of(c, i), name,
-						want, ret);
-		if (c->v[i].loader == i)
-			break;
-		i = c->v[i].loader;
-	}
-	return found ? found
-		     : elf_search_list(&c->looked, want->runpath, path_of(c, who), name, want, ret);
-}
-
-static int add_library(struct closure *c, const char *path, size_t who)
-{
-	size_t i;
-	int r = add_node(c, path, who, NATIVE, &i);
-
-	return r < 0 ? r : 0;
-}
-
-/* All that the cache has under that name: the loader takes the best one for the processor. */
-static int search_cache(struct closure *c, size_t who, const char *name)
-{
-	const struct elf_object *want = &c->v[who].o;
-	const char *path;
-	int found = 0, r;
-
-	elf_note_looked(&c->looked, CACHE);
-	for (unsigned i = 0; (path = elf_cache_find(&c->cache, name, i)); i++) {
-		if (!elf_fits(path, want))
-			continue;
-		if (!elf_is_usual(want, path))
-			c->cache_needed = true;
-		r = add_library(c, path, who);
-		if (r < 0)
-			return r;
-		found = 1;
-		want = &c->v[who].o; /* the nodes may have moved */
-	}
-	return found;
-}
-
-/* Where ldconfig would have found it the loader inside finds it neither: it is not shown there. */
-static int missing(struct closure *c, size_t who, const char *name)
-{
-	const struct node *n = &c->v[who];
-	char path[PATH_MAX];
-
-	if (!is_musl(c, n) && !n->o.no_default && elf_conf_find(CONF, name, &n->o, path)) {
-		err_set(c->e, ERR_SOURCE, 0,
-			"--bin: %.80s, needed by %.120s, lies at %.120s, in a directory of " CONF
-			"%s " CACHE,
-			name, path_of(c, who), path,
-			c->cache.bytes ? " that is not in" : ", but there is no");
-		err_hint(c->e, "run `ldconfig` as root");
-		return -ENOENT;
-	}
-	err_set(c->e, ERR_SOURCE, 0, "--bin: %.80s, needed by %.120s, is not found; looked in %s",
-		name, path_of(c, who), c->looked.text);
-	err_hint(c->e, "install the package that has it; `ldconfig` lists new directories");
-	return -ENOENT;
-}
-
-static int resolve(struct closure *c, size_t who, const char *name)
-{
-	char path[PATH_MAX];
-	bool musl = is_musl(c, &c->v[who]);
-	int found;
-
-	c->looked.text[0] = 0;
-	if (strchr(name, '/')) {
-		if (name[0] != '/')
-			return err_set(c->e, ERR_SOURCE, 0,
-				       "--bin: %.120s needs '%.80s', which depends on the working "
-				       "directory",
-				       path_of(c, who), name);
-		return add_library(c, name, who);
-	}
-	if (musl && elf_is_part_of_musl(name))
-		return 0;
-	found = search_rpaths(c, who, name, path);
-	if (!found && !musl && !c->v[who].o.no_default) {
-		int r = search_cache(c, who, name);
-
-		if (r)
-			return r < 0 ? r : 0;
-		found = elf_search_list(&c->looked, elf_usual(&c->v[who].o), "", name, &c->v[who].o,
-					path);
-	}
-	if (!found && !c->v[who].o.no_default)
-		found = elf_search_list(&c->looked, musl ? ELF_USUAL_MUSL : ELF_USUAL_ALL, "", name,
-					&c->v[who].o, path);
-	return found ? add_library(c, path, who) : missing(c, who, name);
 }
 
 /* A name without a slash, in the sandbox's own PATH. */
@@ -300,7 +160,7 @@ static int look_up(struct closure *c, const char *name, char *ret)
 static int add_interpreter(struct closure *c, const char *path, size_t who, unsigned scripts)
 {
 	size_t i;
-	int r = add_node(c, path, who, INTERPRETER, &i);
+	int r = closure_add(c, path, who, INTERPRETER, &i);
 
 	return r > 0 ? add_needs(c, i, scripts) : r;
 }
@@ -333,11 +193,11 @@ static int add_interpreters(struct closure *c, size_t i, unsigned scripts)
 
 	if (scripts == INTERPRETERS_MAX)
 		return err_set(c->e, ERR_SOURCE, ELOOP, "--bin: too many interpreters for %s",
-			       path_of(c, i));
+			       closure_path(c, i));
 	if (!slash || script.interp[0] != '/')
 		return err_set(c->e, ERR_SOURCE, 0,
 			       "--bin: %s has the interpreter '%.80s', which is no absolute path",
-			       path_of(c, i), script.interp);
+			       closure_path(c, i), script.interp);
 	r = add_interpreter(c, script.interp, i, scripts + 1);
 	if (r == 0 && strcmp(slash, "/env") == 0)
 		r = add_env_target(c, &script, i, scripts + 1);
@@ -352,23 +212,16 @@ static int add_needs(struct closure *c, size_t i, unsigned scripts)
 
 	if (c->v[i].o.kind == ELF_OTHER)
 		return err_set(c->e, ERR_SOURCE, 0, "--bin: %s is neither an ELF file nor a script",
-			       path_of(c, i));
+			       closure_path(c, i));
 	if (c->v[i].o.kind == ELF_SCRIPT)
 		return add_interpreters(c, i, scripts);
 	if (!c->v[i].o.interp)
 		return 0;
-	r = add_node(c, c->v[i].o.interp, i, NATIVE, &at);
-	return r < 0 ? r : 0;
-}
-
-static int add_libraries(struct closure *c)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < c->n && r == 0; i++)
-		for (size_t k = 0; k < c->v[i].o.n_needed && r == 0; k++)
-			r = resolve(c, i, c->v[i].o.needed[k]);
-	return r;
+	r = closure_add(c, c->v[i].o.interp, i, NATIVE, &at);
+	if (r < 0)
+		return r;
+	c->v[i].interp = at;
+	return 0;
 }
 
 /* Links first, so that files lie behind them. */
@@ -377,7 +230,7 @@ static int join(struct closure *c, struct elf_items *ret)
 	int r = 0;
 
 	if (c->cache_needed)
-		r = elf_items_add(&c->files, CACHE, NULL);
+		r = elf_items_add(&c->files, CLOSURE_CACHE, NULL);
 	*ret = c->links;
 	c->links = (struct elf_items){0};
 	for (size_t i = 0; i < c->files.n && r == 0; i++)
@@ -388,7 +241,7 @@ static int join(struct closure *c, struct elf_items *ret)
 int elf_programs(char *const *names, size_t n, struct elf_items *ret, struct err *e)
 {
 	struct closure c = {.e = e};
-	AUTO_FD int cache_fd = open(CACHE, O_RDONLY | O_CLOEXEC);
+	AUTO_FD int cache_fd = open(CLOSURE_CACHE, O_RDONLY | O_CLOEXEC);
 	char path[PATH_MAX];
 	size_t named, at;
 	int r = 0;
@@ -400,14 +253,14 @@ int elf_programs(char *const *names, size_t n, struct elf_items *ret, struct err
 
 		r = plain ? look_up(&c, names[i], path) : 0;
 		if (r == 0)
-			r = add_node(&c, plain ? path : names[i], SIZE_MAX, NAMED, &at);
+			r = closure_add(&c, plain ? path : names[i], SIZE_MAX, NAMED, &at);
 	}
 	r = r < 0 ? r : 0;
 	named = c.n;
 	for (size_t i = 0; i < named && r == 0; i++)
 		r = add_needs(&c, i, 0);
 	if (r == 0)
-		r = add_libraries(&c);
+		r = closure_add_libraries(&c);
 	if (r == 0)
 		r = join(&c, ret);
 	if (r < 0)
@@ -417,6 +270,7 @@ int elf_programs(char *const *names, size_t n, struct elf_items *ret, struct err
 		elf_object_done(&c.v[i].o);
 	}
 	free(c.v);
+	free(c.loaded);
 	elf_items_done(&c.links);
 	elf_items_done(&c.files);
 	elf_cache_done(&c.cache);

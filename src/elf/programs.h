@@ -26,6 +26,7 @@ struct elf_object {
 	char *argument;   /* of a script's interpreter; NULL: none */
 	char **needed;    /* names of libraries */
 	size_t n_needed;
+	char *soname;          /* NULL: none */
 	char *rpath, *runpath; /* as written, NULL: none */
 	bool no_default;       /* DF_1_NODEFLIB: the usual directories are not searched */
 };

@@ -78,6 +78,45 @@ def test_runpath_is_not_inherited(box, tree):
     assert "libinner.so" in line and "libouter.so" in line and "looked in" in line and "/usr/lib" in line
 
 
+def bundle(tree, *links):
+    """libouter needs libinner and does not say where it is; main has a RUNPATH and needs both."""
+    (tree / "lib").mkdir()
+    inner = "int inner(void) { return 42; }", "-shared", "-fPIC"
+    build(tree / "lib", "libinner.so", *inner, "-Wl,-soname,libinner.so.1")
+    (tree / "lib/libinner.so.1").symlink_to("libinner.so")
+    outer = build(tree / "lib", "libouter.so", "int inner(void); int outer(void) { return inner(); }", "-shared", "-fPIC",
+                  f"-L{tree}/lib", "-l:libinner.so")
+    for name in links:
+        build(tree, name, "int inner(void); int outer(void); int main(void) { return inner() == outer() ? 42 : 1; }",
+              f"-L{tree}/lib", "-l:libouter.so", "-l:libinner.so", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib")
+        assert subprocess.run([tree / name]).returncode == 42  # the host's loader agrees
+    return outer
+
+
+def test_what_is_loaded_is_not_searched_for(box, tree):
+    """By each of two programs; a library that is named for them finds there what it needs."""
+    outer = bundle(tree, "main", "second")
+    for bins in (("main",), ("main", "second"), ("lib/libouter.so", "second")):
+        bins = tuple(str(tree / b) for b in bins)
+        assert inside(box, bins[-1], bins=bins).status == 42
+    line = inside(box, str(outer), bins=("busybox", str(outer))).refused(125)
+    assert "libinner.so.1, needed by" in line and "not found" in line
+
+
+def test_loaded_by_another_name(box, tree):
+    """What counts is also what the library calls itself."""
+    bundle(tree)
+    stub = build(tree / "lib", "libreal.so", "int inner(void) { return 0; }", "-shared", "-fPIC")
+    main = build(tree, "main", "int inner(void); int outer(void); int main(void) { return inner() == outer() ? 42 : 1; }",
+                 f"-L{tree}/lib", "-l:libreal.so", "-l:libouter.so", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib",
+                 f"-Wl,-rpath-link,{tree}/lib")
+    stub.unlink()
+    (tree / "lib/libinner.so").rename(stub)
+    (tree / "lib/libinner.so.1").unlink()
+    assert subprocess.run([main]).returncode == 42  # the host's loader agrees
+    assert inside(box, str(main), bins=(str(main),)).status == 42
+
+
 def test_missing_library(box, tree):
     build(tree, "libgone.so", "int gone(void) { return 1; }", "-shared", "-fPIC")
     main = build(tree, "main", "int gone(void); int main(void) { return gone(); }", f"-L{tree}", "-l:libgone.so")

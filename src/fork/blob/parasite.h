@@ -23,7 +23,7 @@ struct parasite_process {
 	uint64_t brk;
 	uint64_t itimer[3][4]; /* interval and value, seconds and microseconds */
 	uint64_t pdeathsig, subreaper, no_thp, dumpable, tiles;
-	uint64_t membarrier; /* the commands that registered it */
+	uint64_t membarrier;                   /* the commands that registered it */
 	uint64_t segments, semaphores, queues; /* of System V, in its namespace */
 	struct parasite_action action[PARASITE_ACTIONS];
 };
