@@ -171,6 +171,18 @@ static void freezer_as_told(struct keeper *k)
 		   "the next pause or resume says why");
 }
 
+/* Nobody would hear its end. What it held goes on when it is gone. */
+static void tracer_abandon(struct keeper *k, struct fork_tracer *tracer)
+{
+	struct fork_capture got = {.image_fd = -EBADF};
+	struct err ignored = ERR_INIT;
+
+	kill(tracer->pid, SIGKILL);
+	ignore_err(fork_tracer_finish(tracer, &got, &ignored), "it may have been ready");
+	fork_capture_done(&got);
+	freezer_as_told(k);
+}
+
 static void capture_over(struct keeper *k, struct source *s, uint32_t events)
 {
 	struct capture *cap = k->capture;
@@ -272,6 +284,7 @@ int clone_checkpoint(struct keeper *k, struct conn *c, const json_t *id, struct 
 					   .after_freeze = source_files_after,
 					   .arg = k,
 					   .main_pid = k->main_pid,
+					   .cpuset = k->plan.plan->facts & PLAN_CPUSET,
 					   .terminal = k->spec.command.tty,
 					   .paused = k->state == STATE_PAUSED,
 					   .filters = 1 + !!k->plan.plan->profile_len};
@@ -285,6 +298,8 @@ int clone_checkpoint(struct keeper *k, struct conn *c, const json_t *id, struct 
 	if (r == 0) {
 		k->tracer = (struct source){cap->tracer.fd, capture_over};
 		r = keeper_watch(k, &k->tracer, EPOLLIN, e);
+		if (r < 0)
+			tracer_abandon(k, &cap->tracer);
 	}
 	if (r < 0) {
 		k->capture = NULL;

@@ -84,6 +84,7 @@ int action_thaw(struct keeper *k, struct err *e)
 int action_kill_everything(struct keeper *k, struct err *e)
 {
 	(void)e;
+	k->commands[0].end.killed |= !k->main_over;
 	if (k->box.pidfd >= 0)
 		SYS4(SYS_pidfd_send_signal, k->box.pidfd, SIGKILL, 0, 0);
 	if ((k->state == STATE_PAUSED || k->capture) && has_freezer(k)) {
@@ -128,6 +129,7 @@ static void write_result(struct keeper *k)
 		if (!c->end.usage.wall_ns && c->end.started)
 			c->end.wait_status = SIGKILL;
 		c->end.oom_kills_elsewhere = exec_group_oom_kills(k);
+		c->end.survives_oom = true;
 		settle_figures(&c->result, &k->box.cgroup, &c->end);
 		settle_result(&c->result, &c->end);
 	}

@@ -35,11 +35,16 @@
 
 #define LEAST_BYTES (16u << 10) /* to copy less costs about as much as to ask */
 #define ENTRIES_MAX (1u << 17)  /* a workload may make names faster than they are read */
+#define WATCHES_MAX (1u << 16)
+#define WATCHES_SHARE \
+	4 /* the user's other programs want some too: they get all but one of so many */
 
 struct layer_ahead {
 	int notify_fd, layer_fd;
-	dev_t dev; /* of the place that is walked */
-	uint64_t budget;
+	dev_t dev;       /* of the place that is walked, */
+	uint64_t budget; /* what may be copied from it: of all places on it together */
+	bool begun;
+	size_t most; /* watches */
 	unsigned entries;
 	struct layer_ahead_file *files; /* in the order of their watches */
 	size_t n, room;
@@ -116,7 +121,8 @@ static void copy_file(struct layer_ahead *a, int dir_fd, const char *name)
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_dev != a->dev ||
-	    (uint64_t)st.st_blocks * 512 > a->budget)
+	    (uint64_t)st.st_blocks * 512 < LEAST_BYTES ||
+	    (uint64_t)st.st_blocks * 512 > a->budget || a->n == a->most)
 		return;
 	f = watch(a, fd, &st);
 	if (!f)
@@ -180,10 +186,25 @@ static void walk_place(struct layer_ahead *a, const struct plan *p, const struct
 
 	if (fd < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return;
-	a->dev = st.st_dev;
 	used = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
-	a->budget = used + used / 2;
+	/* most places are directories of the one disk, one after the other */
+	if (!a->begun || a->dev != st.st_dev)
+		a->budget = used + used / 2;
+	a->begun = true;
+	a->dev = st.st_dev;
 	walk(a, take_fd(&fd), 0);
+}
+
+static size_t most_watches(void)
+{
+	FILE *f = fopen("/proc/sys/fs/inotify/max_user_watches", "re");
+	unsigned long all = 0;
+
+	if (!f || fscanf(f, "%lu", &all) != 1)
+		all = 8192; /* what it is at the least, since 2.6.13 */
+	if (f)
+		fclose(f);
+	return all / WATCHES_SHARE < WATCHES_MAX ? all / WATCHES_SHARE : WATCHES_MAX;
 }
 
 static int by_inode(const void *left, const void *right, void *arg)
@@ -208,6 +229,7 @@ struct layer_ahead *layer_ahead_begin(const struct plan *plan, int root_fd, int 
 		return NULL;
 	}
 	a->layer_fd = layer_fd;
+	a->most = most_watches();
 	a->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	for (uint32_t i = 0; a->notify_fd >= 0 && i < plan->n_entries; i++)
 		if (layer_is_place(&x[i]))

@@ -14,27 +14,24 @@
 #include "base/cleanup.h"
 #include "engine/layer.h"
 #include "engine/layer_format.h"
+#include "engine/layer_links.h"
 #include "raw/syscall.h"
 
 #define WRITE_BUFFER (256u << 10)
-
-struct hard_link {
-	uint64_t dev, ino, index;
-};
 
 struct writer {
 	int fd;
 	char *buffer;
 	size_t used;
 	struct layer_header head;
-	struct hard_link *links;
-	size_t n_links, links_room;
+	struct layer_links links;
 	dev_t dev; /* of the place: what is mounted below is not its */
 	int root_fd;
 	bool upper; /* the place is an overlay's upper directory, shown read-only */
 	struct layer_ahead *ahead;
 	struct err *e;
-	char path[4096]; /* for messages */
+	char path[4096]; /* for messages, and for change_mode */
+	bool path_cut;   /* it is longer */
 };
 
 static int fail(struct writer *w, int code, const char *what)
@@ -101,27 +98,6 @@ static struct record describe(const struct stat *st, uint32_t type, const char *
 	};
 }
 
-/* The number of a file with several names that was seen before, or 0. New ones are remembered. */
-static uint64_t known_link(struct writer *w, const struct stat *st)
-{
-	if (st->st_nlink < 2)
-		return 0;
-	for (size_t i = 0; i < w->n_links; i++)
-		if (w->links[i].dev == st->st_dev && w->links[i].ino == st->st_ino)
-			return w->links[i].index;
-	if (w->n_links == w->links_room) {
-		size_t room = w->links_room * 2 + 64;
-		void *p = realloc(w->links, room * sizeof(*w->links));
-
-		if (!p)
-			return 0; /* two files instead of one with two names */
-		w->links = p;
-		w->links_room = room;
-	}
-	w->links[w->n_links++] = (struct hard_link){st->st_dev, st->st_ino, w->head.files};
-	return 0;
-}
-
 int layer_extents(int fd, uint64_t size, struct extent **ret, uint32_t *ret_n)
 {
 	uint32_t n = 0, room = 0;
@@ -185,6 +161,23 @@ static int put_data(struct writer *w, int fd, const struct extent *x)
 	return r < 0 ? fail(w, -r, "copy") : 0;
 }
 
+/* Of what the name is itself, a file or directory: a link would lead out of the sandbox. */
+static int chmod_entry(int dir_fd, const char *name, mode_t mode)
+{
+	AUTO_FD int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char path[32];
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -1;
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+		errno = ELOOP;
+		return -1;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fchmodat(AT_FDCWD, path, mode, 0);
+}
+
 /* What is shown read-only is changed through the root that lies above it; w->path is its path. */
 static int change_mode(const struct writer *w, int dir_fd, const char *name, mode_t mode)
 {
@@ -195,14 +188,18 @@ static int change_mode(const struct writer *w, int dir_fd, const char *name, mod
 	char parent[sizeof(w->path)];
 
 	if (!w->upper)
-		return fchmodat(dir_fd, name, mode, 0);
+		return chmod_entry(dir_fd, name, mode);
+	if (w->path_cut) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
 	snprintf(parent, sizeof(parent), "%.*s/", (int)(strrchr(w->path, '/') - w->path), w->path);
 	above = (int)SYS4(SYS_openat2, w->root_fd, parent, &how, sizeof(how));
 	if (above < 0) {
 		errno = -above;
 		return -1;
 	}
-	return fchmodat(above, name, mode, 0);
+	return chmod_entry(above, name, mode);
 }
 
 /*
@@ -251,15 +248,17 @@ static int capture_file(struct writer *w, int dir_fd, const char *name, mode_t m
 	const struct extent *x;
 	struct record rec;
 	struct stat st;
-	uint64_t index;
+	uint64_t index = 0;
+	bool linked = false;
 	int r = 0;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return fail(w, errno, "open");
-	index = known_link(w, &st);
-	rec = describe(&st, index ? REC_LINK : REC_FILE, name);
-	rec.index = index ? index : w->head.files;
-	if (index)
+	if (st.st_nlink > 1)
+		linked = layer_links_meet(&w->links, &st, w->head.files, &index);
+	rec = describe(&st, linked ? REC_LINK : REC_FILE, name);
+	rec.index = index;
+	if (linked)
 		return put_record(w, &rec, name);
 	rec.size = (uint64_t)st.st_size;
 	copied = layer_ahead_find(w->ahead, fd, &st);
@@ -308,10 +307,10 @@ static int capture_subdir(struct writer *w, int dir_fd, const char *name, struct
 	}
 	if (is_open_to_us(fd))
 		return capture_dir(w, fd, depth + 1);
-	opened = dir_mode(w, fd, dir_fd, name, 0700) == 0;
 	again = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	opened = again >= 0 && dir_mode(w, fd, dir_fd, name, 0700) == 0;
 	r = capture_dir(w, fd, depth + 1);
-	if (opened && again >= 0 && dir_mode(w, again, dir_fd, name, rec->mode) < 0 && r == 0)
+	if (opened && dir_mode(w, again, dir_fd, name, rec->mode) < 0 && r == 0)
 		r = fail(w, errno, "restore the mode of");
 	close_fd(&again);
 	return r;
@@ -357,6 +356,7 @@ static int capture_dir(struct writer *w, int fd, unsigned depth)
 {
 	DIR *d = fdopendir(fd);
 	size_t len = strlen(w->path);
+	bool cut = w->path_cut;
 	struct dirent *entry;
 	int r = 0;
 
@@ -376,10 +376,12 @@ static int capture_dir(struct writer *w, int fd, unsigned depth)
 		}
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
+		w->path_cut = cut || len + strlen(entry->d_name) + 1 >= sizeof(w->path);
 		snprintf(w->path + len, sizeof(w->path) - len, "/%s", entry->d_name);
 		r = capture_entry(w, dirfd(d), entry->d_name, depth);
 	}
 	w->path[len] = 0;
+	w->path_cut = cut;
 	closedir(d);
 	return r < 0 ? r : put(w, &(struct record){.type = REC_UP}, sizeof(struct record));
 }
@@ -463,6 +465,6 @@ int layer_capture(const struct plan *plan, int root_fd, int layer_fd, struct lay
 	if (r == 0 && pwrite(layer_fd, &w.head, sizeof(w.head), 0) != (ssize_t)sizeof(w.head))
 		r = fail(&w, errno, "keep");
 	free(w.buffer);
-	free(w.links);
+	layer_links_done(&w.links);
 	return r;
 }

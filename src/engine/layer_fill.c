@@ -13,6 +13,7 @@
 #include "base/portable.h"
 #include "engine/layer.h"
 #include "engine/layer_format.h"
+#include "engine/layer_links.h"
 
 struct reader {
 	const char *at, *end;
@@ -22,8 +23,8 @@ struct reader {
 	int dirs[LAYER_DEPTH_MAX + 2];
 	struct record recs[LAYER_DEPTH_MAX + 2]; /* of the directories, for their times */
 	unsigned depth;
-	char **paths; /* of files by number, for links: relative to the root */
-	size_t n_paths;
+	struct layer_names names;
+	size_t names_dir[LAYER_DEPTH_MAX + 2]; /* the directories among the names; 0: not yet */
 	char path[LAYER_DEPTH_MAX * 256 + 4096];
 	size_t lens[LAYER_DEPTH_MAX + 2];
 	int root_fd;
@@ -122,13 +123,32 @@ static int fill_data(struct reader *r, int fd, const struct record *rec)
 	return 0;
 }
 
+/* The directories down to this one, as far as they are not among the names yet. */
+static int remember_dirs(struct reader *r)
+{
+	for (unsigned d = 1; d <= r->depth; d++) {
+		/* the place with its slash in front, what lies below without */
+		size_t at = d == 1 ? 0 : r->lens[d - 1] + 1, end = r->lens[d];
+		bool root = end <= at; /* an overlay's place: the root itself */
+		long n = r->names_dir[d]
+				 ? 0
+				 : layer_names_dir(&r->names, r->names_dir[d - 1],
+						   root ? "/" : r->path + at, root ? 1 : end - at);
+
+		if (n < 0)
+			return (int)n;
+		if (n)
+			r->names_dir[d] = (size_t)n;
+	}
+	return 0;
+}
+
 static int remember(struct reader *r, uint64_t index, const char *name)
 {
-	if (index >= r->n_paths || r->paths[index])
-		return -EBADMSG;
-	return asprintf(&r->paths[index], "%.*s/%s", (int)r->lens[r->depth], r->path, name) < 0
-		       ? -ENOMEM
-		       : 0;
+	int rc = index ? remember_dirs(r) : 0;
+
+	return rc < 0 || !index ? rc
+				: layer_names_add(&r->names, index, r->names_dir[r->depth], name);
 }
 
 /* The mount that it lies on: st_dev tells nothing inside an overlay. */
@@ -234,10 +254,12 @@ static int fill_file(struct reader *r, const struct record *rec, const char *nam
 
 static int fill_link(struct reader *r, const struct record *rec, const char *name)
 {
-	if (rec->index >= r->n_paths || !r->paths[rec->index])
-		return -EBADMSG;
-	return linkat(r->root_fd, r->paths[rec->index] + 1, r->dirs[r->depth], name, 0) < 0 ? -errno
-											    : 0;
+	const char *first;
+	AUTO_FD int fd = layer_names_open(&r->names, rec->index, r->root_fd, &first);
+
+	if (fd < 0)
+		return fd;
+	return linkat(fd, first, r->dirs[r->depth], name, 0) < 0 ? -errno : 0;
 }
 
 static int fill_symlink(struct reader *r, const struct record *rec, const char *name)
@@ -287,6 +309,7 @@ static int enter(struct reader *r, const struct record *rec, int fd, const char 
 	r->depth++;
 	r->dirs[r->depth] = fd;
 	r->recs[r->depth] = *rec;
+	r->names_dir[r->depth] = 0;
 	return 0;
 }
 
@@ -440,12 +463,9 @@ int layer_fill(int layer_fd, int root_fd, struct layer_owner owner, struct err *
 		return rc < 0 ? rc : -ENOMEM;
 	}
 	map = mmap(NULL, head.end, PROT_READ, MAP_PRIVATE, layer_fd, 0);
-	r->n_paths = head.files + 1;
-	r->paths = calloc(r->n_paths, sizeof(*r->paths));
-	if (map == MAP_FAILED || !r->paths) {
+	if (map == MAP_FAILED || layer_names_init(&r->names, head.files + 1) < 0) {
 		if (map != MAP_FAILED)
 			munmap(map, head.end);
-		free(r->paths);
 		free(r);
 		return err_set(e, ERR_INTERNAL, ENOMEM, "read the layer of files");
 	}
@@ -459,10 +479,8 @@ int layer_fill(int layer_fd, int root_fd, struct layer_owner owner, struct err *
 	rc = fill_all(r);
 	while (r->depth)
 		close_fd(&r->dirs[r->depth--]);
-	for (size_t i = 0; i < r->n_paths; i++)
-		free(r->paths[i]);
+	layer_names_done(&r->names);
 	munmap(map, head.end);
-	free(r->paths);
 	free(r);
 	return rc;
 }

@@ -30,8 +30,9 @@ struct record {
 	uint32_t uid, gid;
 	uint64_t size; /* FILE: its size; SYMLINK: length of the target behind the name */
 	int64_t atime_ns, mtime_ns;
-	/* FILE: its number; LINK: the number of the file that it names; DIR: 1, nothing of what the
-	 * overlay has below shows through. GONE: a name of the directory below that is no more. */
+	/* FILE: its number, 0: no LINK names it; LINK: the number of the file that it names; DIR:
+	 * 1, nothing of what the overlay has below shows through. GONE: a name of the directory
+	 * below that is no more. */
 	uint64_t index;
 	uint32_t extents; /* FILE: how many struct extent are behind the name */
 	uint32_t name_len;

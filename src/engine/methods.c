@@ -349,8 +349,10 @@ static int method_signal(const struct request *q, struct err *e)
 	for (size_t i = 1; i < KEEPER_COMMANDS; i++)
 		if (q->k->commands[i].used && q->k->commands[i].client == q->c)
 			box_signal(&q->k->box, q->k->commands[i].id, signo, group);
-	if (q->c->wait_id)
+	if (q->c->wait_id) {
+		q->k->commands[0].end.killed |= signo == SIGKILL && !q->k->main_over;
 		box_signal(&q->k->box, MAIN_ID, signo, group);
+	}
 	keeper_answer(q->k, q->c, q->id, NULL, NULL, 0);
 	return 0;
 }

@@ -11,6 +11,9 @@ struct ending {
 	bool started; /* exec worked */
 	bool main;    /* the sandbox's own command: figures of the whole tree */
 	bool timed_out, oom_killed, cpu_over;
+	bool survives_oom; /* a kill for memory alone does not end it; what matters is how it ended:
+			    */
+	bool killed;       /* by a SIGKILL of ours */
 	bool output_over, stream_over[2]; /* of both, of stdout, of stderr */
 	int wait_status;
 	uint64_t oom_kills_elsewhere; /* in the cgroup's count, but of commands with groups of their

@@ -102,9 +102,12 @@ static void plan_policy(struct planner *p, const struct image_thread *t)
 	uint64_t reset = t->flags & IMAGE_THREAD_RESET_ON_FORK ? 0x40000000 : 0;
 	uint64_t priority = 0;
 
-	if (t->flags & (IMAGE_THREAD_POLICY | IMAGE_THREAD_RESET_ON_FORK))
+	if (t->flags & (IMAGE_THREAD_POLICY | IMAGE_THREAD_RESET_ON_FORK)) {
 		OP(p, ATTRIBUTES, SYS_sched_setscheduler, 0, t->policy | reset,
 		   planner_put(p, &priority, sizeof(priority)));
+		/* whoever was started idle (SCHED_IDLE) may not be anything else */
+		planner_flag(p, RESTORE_MAY_FAIL);
+	}
 	if (t->flags & IMAGE_THREAD_IO_PRIORITY)
 		OP(p, ATTRIBUTES, SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, t->io_priority);
 }
@@ -121,11 +124,14 @@ static void plan_affinity(struct planner *p, const struct image_thread *t)
 		both[i] = own[i] & (uint8_t)(c->affinity_bytes ? c->affinity[i] : 0xff);
 		any = any || both[i];
 	}
-	if (any)
+	if (c->affinity_bytes)
+		OP(p, THREAD_STATE, SYS_sched_setaffinity, 0, c->affinity_bytes, p->affinity_at);
+	if (any) {
 		OP(p, THREAD_STATE, SYS_sched_setaffinity, 0, sizeof(both),
 		   planner_put(p, both, sizeof(both)));
-	else if (c->affinity_bytes)
-		OP(p, THREAD_STATE, SYS_sched_setaffinity, 0, c->affinity_bytes, p->affinity_at);
+		/* a cpuset of the clone may have none of them */
+		planner_flag(p, RESTORE_MAY_FAIL);
+	}
 	p->task[t - p->im->thread].own_affinity = any;
 }
 

@@ -2,7 +2,8 @@
 /*
  * How a thread is scheduled, as far as it chose that itself: what its sandbox was started with is
  * the clone's forker's to say. init, of whom nobody inside can change it, has what that was; the
- * processors are this process's, since the launch pins init to one of them.
+ * processors are this process's, since the launch pins init to one of them, but for those that a
+ * cpuset takes away.
  */
 #include <errno.h>
 #include <sched.h>
@@ -25,15 +26,30 @@ static long io_priority(pid_t tid)
 	return priority > 0 && IO_CLASS(priority) == 0 ? 0 : priority;
 }
 
-static int affinity(struct harvest *h, pid_t tid, struct image_ref *ret)
+/* What a thread has that chose nothing. */
+static void sandbox_processors(const struct harvest *h, cpu_set_t *ret)
 {
 	cpu_set_t set = {0};
+
+	*ret = h->cpus;
+	if (!h->src->cpuset ||
+	    syscall(SYS_sched_getaffinity, h->src->init_pid, sizeof(set), &set) < 0)
+		return;
+	CPU_AND(ret, &set, &h->cpus);
+	if (!CPU_COUNT(ret))
+		*ret = set;
+}
+
+static int affinity(struct harvest *h, pid_t tid, struct image_ref *ret)
+{
+	cpu_set_t set = {0}, all;
 	/* not the library's call, which says nothing of how much there is; EINVAL: more than fit */
 	long n = syscall(SYS_sched_getaffinity, tid, sizeof(set), &set);
 
 	if (n < 0)
 		return errno == EINVAL ? 0 : -errno;
-	if (!CPU_COUNT(&h->cpus) || CPU_EQUAL(&set, &h->cpus))
+	sandbox_processors(h, &all);
+	if (!CPU_COUNT(&all) || CPU_EQUAL(&set, &all))
 		return 0;
 	return image_builder_bytes(&h->b, &set, (uint64_t)n, ret);
 }
@@ -61,7 +77,8 @@ int scheduling_record(struct harvest *h, const struct tracee *t, struct image_th
 	    (x->flags & IMAGE_THREAD_IO_PRIORITY && IO_CLASS(io) == IO_CLASS_REAL_TIME))
 		REFUSE(e, ENOTSUP, "process %d: thread %d has a real-time priority of its own",
 		       t->status.ns_tgid, t->status.ns_pid);
-	x->policy = x->flags ? (uint8_t)policy : 0;
+	if (x->flags & (IMAGE_THREAD_POLICY | IMAGE_THREAD_RESET_ON_FORK))
+		x->policy = (uint8_t)policy;
 	x->io_priority = x->flags & IMAGE_THREAD_IO_PRIORITY ? (uint16_t)io : 0;
 	return 0;
 }

@@ -422,6 +422,52 @@ def test_what_the_directory_has_and_the_root_no_more(forks):
     assert listing(top) == before
 
 
+# Directories in one another whose path is longer than any call takes.
+DEEP = """
+def deep(top, n, make=False):
+    os.chdir(top)
+    for _ in range(n):
+        if make: os.mkdir('d' * 255)
+        os.chdir('d' * 255)
+"""
+
+
+def test_links_far_down(root_kind, forks):
+    """A file with two names where no path leads, and many with two elsewhere."""
+    a = forks.program(DEEP + """
+deep('/home/user', 20, True)
+open('one', 'w').write('text'); os.link('one', 'two'); os.mkdir('below'); os.link('one', 'below/three')
+os.chdir('/'); os.mkdir('/tmp/many')
+for i in range(3000): open('/tmp/many/%d' % i, 'w').write(str(i)); os.link('/tmp/many/%d' % i, '/tmp/many/%d.again' % i)
+def look():
+    many = [os.stat('/tmp/many/%d%s' % (i, end)) for i in range(3000) for end in ('', '.again')]
+    deep('/home/user', 20)
+    far = [len({os.stat(n).st_ino for n in ('one', 'two', 'below/three')}), os.stat('two').st_nlink, open('below/three').read()]
+    os.chdir('/')
+    return [*far, len({m.st_ino for m in many}), {m.st_nlink for m in many} == {2}, open('/tmp/many/2999.again').read()]
+""")
+    b, = forks.fork(a)
+    assert forks.ask_all([a, b, *forks.fork(b)], "look()") == [[1, 3, "text", 3000, True, "2999"]] * 3
+
+
+def test_no_mode_of_the_host_is_changed(forks):
+    """As an ordinary user a capture opens what is closed to it. Where the path is too long for that, a link beside the way
+    that it would be cut to must not lead out of the sandbox."""
+    need(forks.box, "dir")
+    victim = forks.box.file("the host's", "victim", 0o600)
+    forks.box.extra = root_options(forks.box, "dir")
+    a = forks.program(DEEP + f"""
+deep('/', 15, True); os.symlink({str(victim)!r}, 'x'); os.mkdir('d' * 255); os.chdir('d' * 255); os.mkdir('x'); os.chmod('x', 0o444)
+os.mkdir('y'); open('y/f', 'w').write('text'); os.chdir('/')
+def look():
+    deep('/', 16); seen = [oct(os.stat('x').st_mode), open('y/f').read(), os.readlink('../x')]; os.chdir('/'); return seen
+""", "--user", "root")
+    done = forks.call("fork", a, "b")
+    assert victim.stat().st_mode & 0o7777 == 0o600 and victim.read_text() == "the host's"
+    done.ok()
+    assert forks.ask_all([a, "b"], "look()") == [["0o40444", "text", str(victim)]] * 2
+
+
 def test_a_clone_keeps_what_is_mounted_over_its_root(forks):
     """--rw and --tmpfs in a directory's root: their mount points are the overlay's, what lies in them is not."""
     need(forks.box, "dir")

@@ -187,6 +187,31 @@ def test_processors_of_a_clone(forks, differs):
     assert forks.inspect(a)["limits"]["cpuset"]["asked"] is None
 
 
+@pytest.mark.skipif(os.cpu_count() < 2, reason="one processor has no other to keep away from")
+def test_own_processors_in_another_set(forks, differs):
+    """A clone's set is not the source's: a thread that chose nothing gets all of it, one whose choice lies outside too."""
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    look = "[sorted(os.sched_getaffinity(t)) for t in (0, *tids)]"
+    if differs:
+        assert "--cpuset can't be enforced" in forks.call("start", "--cpuset", str(first), "a").refused()
+        return
+    a = forks.program("tids = []", "--cpuset", str(first))
+    b, = forks.fork(a, "b", "--cpuset", f"{first},{last}")
+    c, = forks.fork(a, "c")
+    assert forks.ask_all([a, b, c], look) == [[[first]], [[first, last]], [[first]]]
+    d = forks.program(f"""
+tids = []
+def other():
+    os.sched_setaffinity(0, {{{first}}}); tids.append(threading.get_native_id())
+    while True: time.sleep(1)
+threading.Thread(target=other, daemon=True).start()
+while not tids: time.sleep(0.001)
+""")
+    every = sorted(os.sched_getaffinity(0))
+    e, = forks.fork(d, "e", "--cpuset", str(last))
+    assert forks.ask_all([d, e, *forks.fork(d)], look) == [[every, [first]], [[last], [last]], [every, [first]]]
+
+
 def test_memory_and_pids_of_a_clone(forks, differs):
     a = forks.program()
     words = [a, "b", "--memory", "64m", "--pids", "5"]

@@ -67,6 +67,23 @@ def test_output_limit_exactly_reached(live):
     assert len(live.call("logs", name).ok().out_bytes) == 1 << 20
 
 
+def test_what_ends_it_counts(live):
+    """The main command dies for memory: memory_limit. It survives a kill of another and is killed by us: killed."""
+    if not live.box.delegated:
+        pytest.skip("no cgroup: an error that names the command to paste")
+    hog = live.start("--memory", "64M", command=[PYTHON, "-c", HOG])
+    result = ended(live, hog)
+    assert (result["status"], result["signal"]) == ("memory_limit", 9), result
+    for option, status in (None, "signaled"), ("--timeout", "timeout"):
+        name = live.start("--memory", "64M", *([option, "5"] if option else []), command=["sleep", "1000"])
+        assert live.exec(name, PYTHON, "-c", HOG).status == 137
+        poll(lambda: live.inspect(name)["oom_kills"] >= 1, what="the count of kills")
+        if not option:
+            live.call("kill", name).ok()
+        result = ended(live, name)
+        assert (result["status"], result["signal"]) == (status, 9) and result["oom_kills"] >= 1, result
+
+
 HOG = "x = []\nwhile True: x.append(bytearray(1 << 20))"
 
 
@@ -95,6 +112,7 @@ def test_memory_runs_out(live, differs, group):
         live.call("kill", "-s", "TERM", name).ok()
         result = ended(live, name)
         assert result["oom_kills"] >= 1 and result["limits"]["memory"]["hit"] is True, result
+        assert (result["status"], result["signal"]) == ("signaled", 15), result
     seen = [json.loads(line) for line in listener.wait().ok().out.splitlines()]
     kinds = [event["event"] for event in seen]
     assert kinds[0] == "oom" and seen[0]["detail"]["oom_kills"] >= 1 and kinds[-1] == "exited", seen
