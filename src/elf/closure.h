@@ -20,6 +20,8 @@ struct node {
 struct loaded {
 	size_t node, by; /* by: what it was loaded by, as an index of these; the first by itself */
 	const char *asked; /* the name by which it was; NULL: by none */
+	char *found;       /* the path at which; NULL: the node's */
+	bool again;        /* a second name of what was loaded before */
 };
 
 /* Why a file enters: it is named by the caller, stands behind #!, or is a loader or library. */

@@ -24,23 +24,66 @@ static bool is_musl(const struct closure *c)
 	return interp && strstr(interp, "/ld-musl-");
 }
 
-static int load(struct closure *c, size_t node, size_t by, const char *asked)
+static int append(struct closure *c, struct loaded x)
 {
-	for (size_t i = 0; i < c->n_loaded; i++)
-		if (c->loaded[i].node == node)
-			return 0;
 	if (c->n_loaded == c->room_loaded) {
 		size_t room = c->room_loaded ? 2 * c->room_loaded : 64;
 		struct loaded *grown = realloc(c->loaded, room * sizeof(*grown));
 
-		if (!grown)
+		if (!grown) {
+			free(x.found);
 			return err_set(c->e, ERR_SOURCE, ENOMEM, "--bin: %s",
-				       closure_path(c, node));
+				       closure_path(c, x.node));
+		}
 		c->loaded = grown;
 		c->room_loaded = room;
 	}
-	c->loaded[c->n_loaded++] = (struct loaded){node, by, asked};
+	c->loaded[c->n_loaded++] = x;
 	return 0;
+}
+
+/* musl gives what it loaded by a path a name when it meets it by a search, and then no other. */
+static void name_for_musl(struct closure *c, struct loaded *l)
+{
+	const char *path = l->found ? l->found : closure_path(c, l->node);
+
+	if (!l->asked)
+		l->asked = strrchr(path, '/') + 1;
+}
+
+/* path: where it was found; NULL: where it is. asked: by which name; NULL: by that path. */
+static int load(struct closure *c, size_t node, size_t by, const char *asked, const char *path)
+{
+	struct loaded x = {.node = node, .by = by, .asked = asked};
+
+	for (size_t i = 0; i < c->n_loaded && !x.again; i++)
+		if (c->loaded[i].node == node && !c->loaded[i].again) {
+			x.again = true;
+			if (is_musl(c))
+				name_for_musl(c, &c->loaded[i]);
+		}
+	if (x.again)
+		return asked && !is_musl(c) ? append(c, x) : 0;
+	if (path) {
+		x.found = strdup(path);
+		if (!x.found)
+			return err_set(c->e, ERR_SOURCE, ENOMEM, "--bin: %s", path);
+	}
+	/* lint-allow: analyzer-malloc-leak: an element keeps it (gcc 12) */
+	return append(c, x);
+}
+
+static void unload(struct closure *c)
+{
+	for (size_t i = 0; i < c->n_loaded; i++)
+		free(c->loaded[i].found);
+	c->n_loaded = 0;
+}
+
+/* $ORIGIN is where it was found, but for a program, which the kernel has resolved. */
+static const char *origin(const struct closure *c, size_t at)
+{
+	return c->loaded[at].found ? c->loaded[at].found : closure_path(c, c->loaded[at].node);
 }
 
 static bool has_soname(const struct node *n, const char *name)
@@ -73,25 +116,35 @@ static bool is_left_to_program(const struct closure *c, const char *name)
 	return found;
 }
 
+/* One level of search_rpaths: what the object at `at` says about libraries of it and of those
+ * below.
+ */
+static int search_rpath(struct closure *c, size_t at, bool musl, const char *name,
+			const struct elf_object *want, char *ret)
+{
+	const struct elf_object *o = &c->v[c->loaded[at].node].o;
+	const char *list = musl && o->runpath ? o->runpath : !o->runpath ? o->rpath : NULL;
+
+	return elf_search_list(&c->looked, list, origin(c, at), name, want, ret);
+}
+
 static int search_rpaths(struct closure *c, size_t at, const char *name, char *ret)
 {
-	size_t who = c->loaded[at].node;
-	const struct elf_object *want = &c->v[who].o;
+	const struct elf_object *want = &c->v[c->loaded[at].node].o;
+	bool musl = is_musl(c);
 	int found = 0;
 
-	/* RPATH is inherited from those that loaded it, RUNPATH is not and switches RPATH off */
-	for (size_t i = at, k = 0; !found && !want->runpath && k < CHAIN_MAX; k++) {
-		const struct node *n = &c->v[c->loaded[i].node];
-
-		if (!n->o.runpath)
-			found = elf_search_list(&c->looked, n->o.rpath, n->path, name, want, ret);
+	/* RPATH is inherited from those that loaded it, RUNPATH is not and switches RPATH off; to
+	 * musl both are RPATH */
+	for (size_t i = at, k = 0; !found && (musl || !want->runpath) && k < CHAIN_MAX; k++) {
+		found = search_rpath(c, i, musl, name, want, ret);
 		if (c->loaded[i].by == i)
 			break;
 		i = c->loaded[i].by;
 	}
-	return found ? found
-		     : elf_search_list(&c->looked, want->runpath, closure_path(c, who), name, want,
-				       ret);
+	if (found || musl)
+		return found;
+	return elf_search_list(&c->looked, want->runpath, origin(c, at), name, want, ret);
 }
 
 static int add_library(struct closure *c, const char *path, size_t at, const char *name)
@@ -99,7 +152,17 @@ static int add_library(struct closure *c, const char *path, size_t at, const cha
 	size_t i;
 	int r = closure_add(c, path, c->loaded[at].node, NATIVE, &i);
 
-	return r < 0 ? r : load(c, i, at, name);
+	return r < 0 ? r : load(c, i, at, name, path);
+}
+
+/* Does the loader find it without its cache? */
+static bool is_found_by_itself(const struct closure *c, const struct elf_object *want,
+			       const char *path)
+{
+	size_t interp = c->v[c->loaded[0].node].interp;
+
+	return elf_is_usual(want, path) &&
+	       (interp == NOBODY || elf_loader_knows(closure_path(c, interp), path));
 }
 
 /* All that the cache has under that name: the loader takes the best one for the processor. */
@@ -114,7 +177,7 @@ static int search_cache(struct closure *c, size_t at, const char *name)
 	for (unsigned i = 0; (path = elf_cache_find(&c->cache, name, i)); i++) {
 		if (!elf_fits(path, want))
 			continue;
-		if (!elf_is_usual(want, path))
+		if (!is_found_by_itself(c, want, path))
 			c->cache_needed = true;
 		r = add_library(c, path, at, name);
 		if (r < 0)
@@ -155,6 +218,8 @@ static int resolve(struct closure *c, size_t at, const char *name)
 
 	c->looked.text[0] = 0;
 	if (strchr(name, '/')) {
+		if (name[0] == '$' && !musl && elf_expand(name, strlen(name), origin(c, at), path))
+			return add_library(c, path, at, NULL);
 		if (name[0] != '/')
 			return err_set(c->e, ERR_SOURCE, 0,
 				       "--bin: %.120s needs '%.80s', which depends on the working "
@@ -173,26 +238,30 @@ static int resolve(struct closure *c, size_t at, const char *name)
 		found = elf_search_list(&c->looked, elf_usual(&c->v[who].o), "", name, &c->v[who].o,
 					path);
 	}
-	if (!found && !c->v[who].o.no_default)
+	if (!found && (musl || !c->v[who].o.no_default))
 		found = elf_search_list(&c->looked, musl ? ELF_USUAL_MUSL : ELF_USUAL_ALL, "", name,
 					&c->v[who].o, path);
 	if (found)
 		return add_library(c, path, at, name);
+	if (c->looked.n > ELF_LOOKS_MAX)
+		return err_set(c->e, ERR_SOURCE, E2BIG,
+			       "--bin: look for %.80s, needed by %.120s, in so many places", name,
+			       closure_path(c, who));
 	return is_left_to_program(c, name) ? 0 : missing(c, who, name);
 }
 
 static int go_through(struct closure *c, size_t program)
 {
 	size_t interp = c->v[program].interp;
-	int r;
+	int r = append(c, (struct loaded){.node = program});
 
-	c->n_loaded = 0;
-	r = load(c, program, 0, NULL);
 	if (r == 0 && interp != NOBODY)
-		r = load(c, interp, 0, NULL);
+		r = load(c, interp, 0, NULL, NULL);
 	for (size_t i = 0; i < c->n_loaded && r == 0; i++)
-		for (size_t k = 0; k < c->v[c->loaded[i].node].o.n_needed && r == 0; k++)
+		for (size_t k = 0;
+		     !c->loaded[i].again && k < c->v[c->loaded[i].node].o.n_needed && r == 0; k++)
 			r = resolve(c, i, c->v[c->loaded[i].node].o.needed[k]);
+	unload(c);
 	return r;
 }
 

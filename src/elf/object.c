@@ -13,9 +13,10 @@
 
 #define HEADERS_MAX 512
 #define NEEDED_MAX 1024
-#define DYNAMIC_MAX 65536 /* entries */
-#define TEXT_MAX 4096
-#define SCRIPT_MAX 256 /* what the kernel reads of a script, BINPRM_BUF_SIZE */
+#define DYNAMIC_MAX 4096 /* entries */
+#define TEXT_MAX 16384
+#define TEXTS_MAX ((size_t)4 * TEXT_MAX) /* of one object, all together */
+#define SCRIPT_MAX 256                   /* what the kernel reads of a script, BINPRM_BUF_SIZE */
 
 struct segment {
 	uint64_t offset, vaddr, file_size;
@@ -27,6 +28,7 @@ struct reader {
 	struct segment load[HEADERS_MAX];
 	unsigned n_load;
 	struct segment dynamic, interp;
+	size_t texts; /* bytes kept */
 };
 
 static int read_at(int fd, void *data, size_t size, uint64_t offset)
@@ -179,7 +181,7 @@ static int add_needed(struct elf_object *o, char *name)
 	return 0;
 }
 
-static int take_entry(const struct reader *r, const struct entry *d, uint64_t strings,
+static int take_entry(struct reader *r, const struct entry *d, uint64_t strings,
 		      uint64_t strings_size, struct elf_object *o)
 {
 	char **kept = d->tag == DT_RPATH     ? &o->rpath
@@ -196,8 +198,13 @@ static int take_entry(const struct reader *r, const struct entry *d, uint64_t st
 	if (d->value >= strings_size)
 		return -ENOEXEC;
 	rc = read_text(r->fd, strings + d->value, strings_size - d->value, &text);
-	if (rc < 0)
+	if (rc < 0 || !text)
 		return rc;
+	r->texts += strlen(text) + 1;
+	if (r->texts > TEXTS_MAX) {
+		free(text);
+		return -ENOEXEC;
+	}
 	if (!kept)
 		return add_needed(o, text);
 	free(*kept);
@@ -205,7 +212,7 @@ static int take_entry(const struct reader *r, const struct entry *d, uint64_t st
 	return 0;
 }
 
-static int read_dynamic(const struct reader *r, struct elf_object *o)
+static int read_dynamic(struct reader *r, struct elf_object *o)
 {
 	uint64_t vaddr = 0, size = 0, strings, left;
 	struct entry d;
@@ -289,6 +296,23 @@ int elf_object_read(int fd, struct elf_object *ret)
 	if (rc < 0)
 		elf_object_done(ret);
 	return rc;
+}
+
+int elf_object_kind(int fd, struct elf_object *ret)
+{
+	Elf32_Ehdr h; /* of either class: they differ behind e_version */
+	ssize_t n = pread(fd, &h, sizeof(h), 0);
+
+	*ret = (struct elf_object){0};
+	if (n < 0)
+		return -errno;
+	if ((size_t)n < sizeof(h) || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 ||
+	    h.e_ident[EI_DATA] != ELFDATA2LSB)
+		return -ENOEXEC;
+	ret->kind = ELF_OBJECT;
+	ret->class = h.e_ident[EI_CLASS];
+	ret->machine = h.e_machine;
+	return 0;
 }
 
 void elf_object_done(struct elf_object *o)

@@ -35,6 +35,8 @@ struct elf_object {
  * elf_object_done after 0 only. */
 int elf_object_read(int fd, struct elf_object *ret);
 void elf_object_done(struct elf_object *o);
+/* Of what kind, class and machine alone, by the first bytes. Nothing is to be freed. */
+int elf_object_kind(int fd, struct elf_object *ret);
 
 /* ---- cache.c: /etc/ld.so.cache, format 1.1 of glibc 2.2 and newer ---- */
 

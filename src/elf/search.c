@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -47,18 +48,13 @@ bool elf_fits(const char *path, const struct elf_object *want)
 	struct elf_object o;
 	struct stat st;
 	AUTO_FD int fd = elf_open_regular(path, &st);
-	bool same;
 
-	if (fd < 0 || elf_object_read(fd, &o) < 0)
+	if (fd < 0 || elf_object_kind(fd, &o) < 0)
 		return false;
-	same = o.kind == ELF_OBJECT && o.class == want->class && o.machine == want->machine;
-	elf_object_done(&o);
-	return same;
+	return o.kind == ELF_OBJECT && o.class == want->class && o.machine == want->machine;
 }
 
-/* "$ORIGIN/../lib" of an object in the directory origin. False: too long, or a token we don't know.
- */
-static bool expand(const char *dir, size_t len, const char *object, char *ret)
+bool elf_expand(const char *dir, size_t len, const char *object, char *ret)
 {
 	static const struct {
 		const char *token;
@@ -106,9 +102,10 @@ int elf_search_list(struct elf_looked *l, const char *list, const char *object, 
 	while (list && *list) {
 		size_t len = strcspn(list, ":");
 
-		if (len && expand(list, len, object, dir)) {
+		if (len && elf_expand(list, len, object, dir)) {
 			elf_note_looked(l, dir);
-			if (snprintf(ret, PATH_MAX, "%s/%s", dir, name) < PATH_MAX &&
+			if (l->n++ < ELF_LOOKS_MAX &&
+			    snprintf(ret, PATH_MAX, "%s/%s", dir, name) < PATH_MAX &&
 			    elf_fits(ret, want))
 				return 1;
 		}
@@ -141,11 +138,30 @@ bool elf_is_usual(const struct elf_object *o, const char *path)
 	return is_in_list(elf_usual(o), path) || is_in_list(ELF_USUAL_ALL, path);
 }
 
-/* The C library of musl is its loader. */
+bool elf_loader_knows(const char *loader, const char *path)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+	AUTO_FD int fd = elf_open_regular(loader, &st);
+	/* they stand in it as "/lib/\0/usr/lib/\0" */
+	int n = snprintf(dir, sizeof(dir), "%.*s/", (int)(strrchr(path, '/') - path), path);
+	void *text;
+	bool found;
+
+	if (fd < 0 || n >= (int)sizeof(dir) || st.st_size <= 0)
+		return false;
+	text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (text == MAP_FAILED)
+		return false;
+	found = memmem(text, (size_t)st.st_size, dir, (size_t)n + 1) != NULL;
+	munmap(text, (size_t)st.st_size);
+	return found;
+}
+
+/* The C library of musl is its loader, which loads nothing that is called so (ldso/dynlink.c). */
 bool elf_is_part_of_musl(const char *name)
 {
-	static const char *const parts[] = {"c.",    "pthread.", "rt.",    "m.",     "dl.",
-					    "util.", "xnet.",    "crypt.", "resolv."};
+	static const char *const parts[] = {"c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet."};
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		if (strncmp(name, "lib", 3) == 0 &&

@@ -15,7 +15,10 @@
 /* Where a library was looked for, a:b:c, cut at the end; for the error. */
 struct elf_looked {
 	char text[256];
+	unsigned n; /* files that were looked at, since the closure was begun */
 };
+
+#define ELF_LOOKS_MAX (1u << 18)
 
 /* A regular file, opened without any effect on what is none. Or -errno. */
 int elf_open_regular(const char *path, struct stat *ret);
@@ -40,6 +43,12 @@ bool elf_conf_find(const char *conf, const char *name, const struct elf_object *
 /* The directories of the object's processor; is the file in one of these, or of ELF_USUAL_ALL? */
 const char *elf_usual(const struct elf_object *o);
 bool elf_is_usual(const struct elf_object *o, const char *path);
+/* Is the directory of the path among those that this loader (a file) searches by itself? */
+bool elf_loader_knows(const char *loader, const char *path);
+
+/* "$ORIGIN/../lib" (of that length) of an object, to ret[PATH_MAX]. False: too long, relative, or a
+ * token that we don't know. */
+bool elf_expand(const char *dir, size_t len, const char *object, char *ret);
 
 /* The C library of musl is its loader: does this name belong to it? */
 bool elf_is_part_of_musl(const char *name);

@@ -94,6 +94,7 @@ long layer_names_dir(struct layer_names *l, size_t parent, const char *name, siz
 		l->dirs = p;
 		l->room = room;
 	}
+	/* lint-allow: analyzer-malloc-leak: an element keeps it (gcc 12) */
 	l->dirs[l->n_dirs] = (struct layer_dir){parent, strndup(name, len)};
 	return l->dirs[l->n_dirs].name ? (long)++l->n_dirs : -ENOMEM;
 }

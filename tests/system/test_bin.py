@@ -117,6 +117,52 @@ def test_loaded_by_another_name(box, tree):
     assert inside(box, str(main), bins=(str(main),)).status == 42
 
 
+def test_a_second_name_of_a_library(box, tree):
+    """Without a name of its own it is known by each that it was asked for by."""
+    inner = "int inner(void) { return 42; }", "-shared", "-fPIC"
+    (tree / "lib").mkdir()
+    build(tree / "lib", "libx.so", *inner)
+    build(tree / "lib", "libx.so.1", *inner)
+    build(tree / "lib", "libouter.so", "int inner(void); int outer(void) { return inner(); }", "-shared", "-fPIC",
+          f"-L{tree}/lib", "-l:libx.so.1")
+    main = build(tree, "main", "int inner(void); int outer(void); int main(void) { return inner() == outer() ? 42 : 1; }",
+                 f"-L{tree}/lib", "-Wl,--no-as-needed", "-l:libx.so", "-l:libx.so.1", "-l:libouter.so",
+                 "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib")
+    (tree / "lib/libx.so.1").unlink()
+    (tree / "lib/libx.so.1").symlink_to("libx.so")
+    assert subprocess.run([main]).returncode == 42  # the host's loader agrees
+    assert inside(box, str(main), bins=(str(main),)).status == 42
+
+
+def test_origin_is_where_a_library_was_found(box, tree):
+    for name in ("lib", "store"):
+        (tree / name).mkdir()
+    build(tree / "lib", "libinner.so", "int inner(void) { return 42; }", "-shared", "-fPIC")
+    build(tree / "store", "libouter.so", "int inner(void); int outer(void) { return inner(); }", "-shared", "-fPIC",
+          f"-L{tree}/lib", "-l:libinner.so", "-Wl,--enable-new-dtags,-rpath,$ORIGIN")
+    (tree / "lib/libouter.so").symlink_to("../store/libouter.so")
+    main = build(tree, "main", "int outer(void); int main(void) { return outer(); }", f"-L{tree}/lib", "-l:libouter.so",
+                 "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib", f"-Wl,-rpath-link,{tree}/lib")
+    assert subprocess.run([main]).returncode == 42  # the host's loader agrees
+    assert inside(box, str(main), bins=(str(main),)).status == 42
+
+
+@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="musl-tools is not installed")
+def test_musl_inherits_every_rpath(box, tree):
+    """To musl RUNPATH is what RPATH is, also for the libraries of a library."""
+    (tree / "lib").mkdir()
+    build(tree / "lib", "libinner.so", "int inner(void) { return 42; }", "-shared", "-fPIC", "-nostdlib")
+    build(tree / "lib", "libouter.so", "int inner(void); int outer(void) { return inner(); }", "-shared", "-fPIC", "-nostdlib",
+          f"-L{tree}/lib", "-l:libinner.so")
+    (tree / "main.c").write_text("int outer(void); int main(void) { return outer(); }")
+    main = tree / "main"
+    subprocess.run(["musl-gcc", "-o", main, tree / "main.c", f"-L{tree}/lib", "-l:libouter.so",
+                    "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib", f"-Wl,-rpath-link,{tree}/lib"], check=True)
+    main.chmod(0o755)
+    assert subprocess.run([main]).returncode == 42  # its loader agrees
+    assert inside(box, str(main), bins=(str(main),)).status == 42
+
+
 def test_missing_library(box, tree):
     build(tree, "libgone.so", "int gone(void) { return 1; }", "-shared", "-fPIC")
     main = build(tree, "main", "int gone(void); int main(void) { return gone(); }", f"-L{tree}", "-l:libgone.so")
