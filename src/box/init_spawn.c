@@ -3,7 +3,10 @@
 #include "box/init.h"
 
 #include <linux/fcntl.h>
+#include <linux/prctl.h>
 #include <linux/sched.h>
+
+#include "raw/signals.h"
 
 #define SIGCHLD_ 17
 #define TIOCSPTLCK_ 0x40045431
@@ -16,14 +19,20 @@ long init_terminal(const struct cmd *cmd, int *ret_slave)
 	struct {
 		uint16_t rows, cols, x, y;
 	} size = {cmd->rows, cmd->cols, 0, 0};
-	long master, slave;
+	long master, slave, r;
 
 	/* the node's owner is the file system uid of whoever opens the master */
 	(void)SYS1(SYS_setfsuid, cmd->uid);
 	master = SYS3(SYS_openat, AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	(void)SYS1(SYS_setfsuid, (uint32_t)SYS0(SYS_geteuid));
-	if (master < 0)
-		return master;
+	/* both are lost with any change of ids; a keeper that died in between ends the socket */
+	r = raw_prctl(PR_SET_PDEATHSIG, SIGKILL_, 0, 0, 0);
+	if (r == 0)
+		r = raw_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (r < 0 && master >= 0)
+		(void)raw_close((int)master);
+	if (r < 0 || master < 0)
+		return r < 0 ? r : master;
 	/* if it stays locked, the next call fails */
 	(void)SYS3(SYS_ioctl, master, TIOCSPTLCK_, &unlock);
 	/* not O_CLOEXEC: this call would keep it in the file, where /proc shows it for every copy;

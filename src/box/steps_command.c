@@ -166,7 +166,11 @@ long cmd_gid(struct command *c)
 
 long cmd_uid(struct command *c)
 {
-	return SYS3(SYS_setresuid, c->cmd->uid, c->cmd->uid, c->cmd->uid);
+	long r = SYS3(SYS_setresuid, c->cmd->uid, c->cmd->uid, c->cmd->uid);
+
+	/* fs.suid_dumpable decides after a change of ids: until the filter stands nobody inside may
+	 * write into us; exec sets it anew */
+	return r < 0 ? r : raw_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
 long cmd_drop_caps(struct command *c)

@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@
 #include "cli/out.h"
 
 #define JOBS_MAX 1024
+#define READ_BYTES (64u << 10)
 
 struct job {
 	size_t n, running; /* 0: free */
@@ -47,8 +49,13 @@ struct job {
 };
 
 struct batch {
-	FILE *in;
-	char *common; /* the spec of the command line, as JSON */
+	int in_fd;
+	char *text; /* read and not yet taken: [begin, end); up to `seen` there is no end of a line
+		     */
+	size_t begin, seen, end, room;
+	bool in_over;
+	struct pollfd *poll; /* the input and every keeper */
+	char *common;        /* the spec of the command line, as JSON */
 	struct job *job;
 	size_t jobs, running, next;
 	int status;
@@ -273,10 +280,11 @@ static void finish(struct batch *b, struct job *j)
 	forget(j);
 }
 
-static void reap_one(struct batch *b)
+/* Takes the end of one keeper, if it was told. */
+static bool reap_one(struct batch *b, int flags)
 {
 	int status;
-	pid_t pid = waitpid(-1, &status, 0);
+	pid_t pid = waitpid(-1, &status, flags);
 
 	for (size_t i = 0; pid > 0 && i < b->jobs; i++)
 		for (size_t k = 0; k < 2; k++) {
@@ -290,17 +298,103 @@ static void reap_one(struct batch *b)
 			block(false);
 			if (--j->running == 0)
 				finish(b, j);
-			return;
+			return true;
 		}
+	return pid > 0;
 }
 
 static struct job *free_job(struct batch *b)
 {
 	while (b->running == b->jobs)
-		reap_one(b);
+		reap_one(b, 0);
 	for (size_t i = 0;; i++)
 		if (!b->job[i].n)
 			return &b->job[i];
+}
+
+/* Results are printed as jobs end, also while whoever writes the lines waits for one. */
+static void wait_for_input(struct batch *b)
+{
+	while (b->running && !stopped_by) {
+		nfds_t n = 1;
+		int ms = -1, r;
+
+		b->poll[0] = (struct pollfd){b->in_fd, POLLIN, 0};
+		for (size_t i = 0; i < 2 * b->jobs; i++) {
+			pid_t pid = b->job[i / 2].pid[i % 2];
+			int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -EBADF;
+
+			if (fd >= 0)
+				b->poll[n++] = (struct pollfd){fd, POLLIN, 0};
+			else if (pid > 0) /* no descriptor left */
+				ms = 100;
+		}
+		r = poll(b->poll, n, ms);
+		while (n > 1)
+			close(b->poll[--n].fd);
+		while (b->running && reap_one(b, WNOHANG))
+			;
+		if (r > 0 && b->poll[0].revents)
+			return;
+	}
+}
+
+/* 0, or -errno; the end of the input sets in_over. */
+static int read_more(struct batch *b)
+{
+	ssize_t n;
+
+	if (b->begin)
+		memmove(b->text, b->text + b->begin, b->end - b->begin);
+	b->seen -= b->begin;
+	b->end -= b->begin;
+	b->begin = 0;
+	if (b->room - b->end < READ_BYTES) {
+		char *grown = realloc(b->text, 2 * b->room + READ_BYTES);
+
+		if (!grown)
+			return -ENOMEM;
+		b->text = grown;
+		b->room = 2 * b->room + READ_BYTES;
+	}
+	wait_for_input(b);
+	if (stopped_by)
+		return 0;
+	n = read(b->in_fd, b->text + b->end, b->room - b->end - 1);
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+	b->in_over = n == 0;
+	b->end += (size_t)n;
+	return 0;
+}
+
+/* The next line, ended by a NUL in place of its newline; NULL: there is none. */
+static char *next_line(struct batch *b, size_t *ret_n)
+{
+	int r = 0;
+
+	while (r == 0 && !stopped_by) {
+		char *line = b->text + b->begin, *stop = NULL;
+
+		if (b->end > b->seen)
+			stop = memchr(b->text + b->seen, '\n', b->end - b->seen);
+		b->seen = b->end;
+		if (stop || (b->in_over && b->end > b->begin)) {
+			*ret_n = (size_t)((stop ? stop : b->text + b->end) - line);
+			line[*ret_n] = 0;
+			b->begin += *ret_n + (stop != NULL);
+			b->seen = b->begin;
+			return line;
+		}
+		if (b->in_over)
+			return NULL;
+		r = read_more(b);
+	}
+	if (r < 0) {
+		out_error("run", "--batch: read the lines: %s", strerror(-r));
+		b->status = 125;
+	}
+	return NULL;
 }
 
 static bool is_blank(const char *s, size_t n)
@@ -340,39 +434,41 @@ static int open_batch(struct args *a, struct batch *b)
 	if (!jobs)
 		jobs = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : (uint64_t)CPU_COUNT(&set);
 	b->jobs = (size_t)jobs;
-	b->in = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
+	b->in_fd = strcmp(file, "-") == 0 ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
 	b->common = cleave_spec_json(a->spec);
 	b->job = calloc(b->jobs, sizeof(*b->job));
-	if (!b->in) {
+	b->poll = calloc(1 + 2 * b->jobs, sizeof(*b->poll));
+	if (b->in_fd < 0) {
 		out_error("run", "--batch %s: %s", file, strerror(errno));
 		return 125;
 	}
-	return b->common && b->job ? 0 : 125;
+	return b->common && b->job && b->poll ? 0 : 125;
 }
 
 int batch_run(struct args *a)
 {
 	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: calls return */
-	struct batch b = {0};
-	size_t room = 0;
-	char *line = NULL;
-	ssize_t n;
+	struct batch b = {.in_fd = -EBADF};
+	char *line;
+	size_t n;
 	int status = open_batch(a, &b);
 
 	current = b.job ? &b : NULL;
 	for (size_t i = 0; i < ARRAY_LEN(stopping); i++)
 		sigaction(stopping[i], &action, NULL);
-	while (!status && !stopped_by && (n = getline(&line, &room, b.in)) >= 0)
-		if (!is_blank(line, (size_t)n))
-			take_line(&b, line, (size_t)n);
+	signal(SIGCHLD, SIG_DFL); /* who ignores it is never told how a child ended */
+	while (!status && (line = next_line(&b, &n)))
+		if (!is_blank(line, n))
+			take_line(&b, line, n);
 	while (b.running)
-		reap_one(&b);
+		reap_one(&b, 0);
 	current = NULL; /* a late signal finds no numbers to kill */
-	free(line);
+	free(b.text);
+	free(b.poll);
 	free(b.common);
 	free(b.job);
-	if (b.in && b.in != stdin)
-		fclose(b.in);
+	if (b.in_fd != STDIN_FILENO)
+		close_fd(&b.in_fd);
 	if (stopped_by)
 		return 128 + stopped_by;
 	return status ? status : b.status;

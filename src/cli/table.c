@@ -150,14 +150,17 @@ int table_print(struct table *t, const char *verb)
 {
 	AUTO_FREE char *text = NULL;
 	size_t size, columns = (size_t)t->columns;
-	FILE *f = t->failed ? NULL : open_memstream(&text, &size);
+	AUTO_FREE int *widths = calloc(columns, sizeof(*widths));
+	FILE *f = t->failed || !widths ? NULL : open_memstream(&text, &size);
 	int status = 125;
 
+	for (size_t i = 0; f && i < columns; i++)
+		widths[i] = (int)width(t, i);
 	for (size_t i = 0; f && i < t->n; i++) {
 		if (i % columns == columns - 1)
 			fprintf(f, "%s\n", t->cells[i]);
 		else
-			fprintf(f, "%-*s  ", (int)width(t, i % columns), t->cells[i]);
+			fprintf(f, "%-*s  ", widths[i % columns], t->cells[i]);
 	}
 	if (f && fclose(f) == 0)
 		status = out_text(verb, text);

@@ -236,7 +236,8 @@ int clone_go(struct keeper *k, const struct clone_parts *parts, struct err *e)
 	r = box_resume(&k->box);
 	if (r < 0)
 		return err_set(e, ERR_LAUNCH, r, "let the clone go");
-	if (left)
+	/* without a command it idles, as its source does */
+	if (left && k->has_main)
 		k->deadline_at = raw_now_ns() + left + DEADLINE_BACKUP_NS;
 	box_unpin(&k->box);
 	return 0;

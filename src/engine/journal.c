@@ -250,7 +250,10 @@ static int replay(int fd, char **report)
 	int failed = 0;
 	char *save = NULL;
 
-	if (n <= 0)
+	/* not read is not empty: the directory is the only record of what is left */
+	if (!text || n < 0 || (fd < 0 && fd != -ENOENT))
+		return !text ? -ENOMEM : n < 0 ? -errno : fd;
+	if (n == 0)
 		return 0;
 	text[n] = 0;
 	cut_torn_line(text);
@@ -280,8 +283,10 @@ static int gc_one(int state_fd, const char *id, char **report)
 	own = openat(state_fd, path, O_NOFOLLOW | O_NONBLOCK | O_RDONLY | O_CLOEXEC);
 	if (own < 0 || fstat(own, &st) < 0 || flock(own, LOCK_EX | LOCK_NB) < 0)
 		return 0; /* gone meanwhile, or alive */
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(st.st_mode)) {
 		file = openat(own, "journal", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		file = file < 0 ? -errno : file;
+	}
 	r = replay(S_ISDIR(st.st_mode) ? file : own, report);
 	if (r < 0)
 		return r; /* the next gc tries again */

@@ -125,7 +125,8 @@ static int claim(struct keeper *k, struct err *e)
 		k->spec.name = NULL;
 		return r;
 	}
-	return text ? registry_write(k->journal.dir_fd, "spec.json", text, e) : -ENOMEM;
+	return text ? registry_write(k->journal.dir_fd, "spec.json", text, e)
+		    : err_set(e, ERR_INTERNAL, ENOMEM, "keep the spec");
 }
 
 int keeper_plan(struct keeper *k, uint64_t facts, struct err *e)
@@ -188,6 +189,14 @@ int keeper_spawn_main(struct keeper *k, const int fds[3], struct err *e)
 	return c->cmd ? box_spawn(&k->box, MAIN_ID, c->cmd, fds, NULL, e) : -ENOMEM;
 }
 
+/* From the start of the command on it is counted anew; an init that is stopped tells none. */
+void keeper_await_start(struct keeper *k)
+{
+	if (k->spec.limits.timeout_ns != SPEC_UNSET)
+		k->deadline_at = raw_now_ns() + DEADLINE_EXEC_NS +
+				 spec_kill_ns(&k->spec.limits, k->spec.limits.timeout_ns);
+}
+
 static int start_main(struct keeper *k, struct err *e)
 {
 	int fds[3] = {-EBADF, -EBADF, -EBADF}, r = keeper_main_stdio(k, fds, e);
@@ -196,11 +205,8 @@ static int start_main(struct keeper *k, struct err *e)
 		r = keeper_spawn_main(k, fds, e);
 	for (int i = 0; i < 3; i++)
 		close_fd(&fds[i]);
-	/* from the start of the command on it is counted anew; an init that is stopped tells none
-	 */
-	if (r == 0 && k->spec.limits.timeout_ns != SPEC_UNSET)
-		k->deadline_at = raw_now_ns() + DEADLINE_EXEC_NS +
-				 spec_kill_ns(&k->spec.limits, k->spec.limits.timeout_ns);
+	if (r == 0)
+		keeper_await_start(k);
 	return r;
 }
 
@@ -327,7 +333,8 @@ static void strike(struct keeper *k)
 		   (k->idle_at && now >= k->idle_at);
 
 	if (k->deadline_at && now >= k->deadline_at) {
-		k->commands[0].end.timed_out = true;
+		/* what has ended in time has; what it left behind goes */
+		k->commands[0].end.timed_out |= !k->main_over;
 		due = true;
 	}
 	if (cpu_watch_over(&k->cpu, now)) {

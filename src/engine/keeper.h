@@ -171,6 +171,9 @@ void keeper_request(struct keeper *k, struct conn *c, json_t *o, int *fds, int n
 void keeper_moves_go(struct keeper *k);
 /* The end of a command: its client is told, the slot is free again. */
 void keeper_command_end(struct keeper *k, struct command_state *c);
+/* The clock of --timeout while the main command has not started yet. */
+void keeper_await_start(struct keeper *k);
+void keeper_command_signal(struct keeper *k, struct command_state *c, int signo, bool group);
 struct command_state *keeper_command_new(struct keeper *k);
 /*
  * Hands an exec to init; n: 3 descriptors, or none with a terminal. While a capture is under way it

@@ -89,6 +89,22 @@ void keeper_commands_go(struct keeper *k)
 	}
 }
 
+/* A command that waits for the end of a capture dies of what its program would die of: init does
+ * not know it yet. */
+void keeper_command_signal(struct keeper *k, struct command_state *c, int signo, bool group)
+{
+	if (!c->waits) {
+		box_signal(&k->box, c->id, signo, group);
+		return;
+	}
+	if (signo != SIGKILL && signo != SIGTERM && signo != SIGINT && signo != SIGHUP &&
+	    signo != SIGQUIT)
+		return;
+	c->end.started = true;
+	c->end.wait_status = signo;
+	keeper_command_end(k, c);
+}
+
 struct command_state *keeper_command_find(struct keeper *k, uint32_t id)
 {
 	for (size_t i = 0; i < KEEPER_COMMANDS; i++)
@@ -115,6 +131,9 @@ static void command_started(struct keeper *k, struct command_state *c, int pid)
 {
 	struct err late = ERR_INIT;
 
+	/* told once more, it would set the clocks back */
+	if (c->end.started)
+		return;
 	c->end.started = true;
 	if (c->id == MAIN_ID) {
 		k->main_pid = pid;
@@ -133,6 +152,10 @@ static void command_started(struct keeper *k, struct command_state *c, int pid)
 
 static void command_refused(struct keeper *k, struct command_state *c, const struct wire_reply *m)
 {
+	/* what has started, or was never asked for (a clone's main command), is refused by nobody
+	 * but an init that is not ours any more */
+	if (c->end.started || !c->cmd)
+		return;
 	box_fault(k->plan.plan, c->cmd, &m->fault, &c->result.error);
 	settle_hint(&c->result.error, plan_text(c->cmd, ((const uint32_t *)((const char *)c->cmd +
 									    c->cmd->argv))[0]));

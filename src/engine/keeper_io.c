@@ -161,8 +161,10 @@ void keeper_main_terminal(struct keeper *k, int master)
 	fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK);
 	k->master_fd = master;
 	k->output[0] = (struct source){master, output_ready};
-	if (keeper_watch(k, &k->output[0], EPOLLIN, &ignored) < 0)
+	if (keeper_watch(k, &k->output[0], EPOLLIN, &ignored) < 0) {
 		close_fd(&k->output[0].fd);
+		k->master_fd = -EBADF;
+	}
 }
 
 void keeper_conn_close(struct keeper *k, struct conn *c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/links.h"
 
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,8 @@ void links_add(struct links *l, const struct stat *from, const struct stat *to, 
 {
 	struct link_copy *c;
 
-	if (l->n * 2 >= l->size && grow(l) < 0)
+	/* a path that no call takes is of no use, and the workload may have any number of them */
+	if (strlen(path) >= PATH_MAX || (l->n * 2 >= l->size && grow(l) < 0))
 		return;
 	c = slot(l, from->st_dev, from->st_ino);
 	if (c->path)

@@ -106,9 +106,10 @@ static int exec_with(const struct request *q, struct spec *spec, struct err *e)
 
 	if (!spec->command.argv.n)
 		return err_set(e, ERR_USAGE, 0, "there is no command to run");
-	if (!spec->command.tty && q->n_fds != 3)
-		return err_set(e, ERR_PROTOCOL, 0, "exec needs three descriptors");
-	r = check_stdio(q->fds, spec->command.tty ? 0 : 3, e);
+	if (q->n_fds != (spec->command.tty ? 0 : 3))
+		return err_set(e, ERR_PROTOCOL, 0,
+			       "exec needs three descriptors, or none with a terminal");
+	r = check_stdio(q->fds, q->n_fds, e);
 	if (r == 0)
 		r = exec_user(k, spec, e);
 	if (r < 0)
@@ -187,6 +188,7 @@ static int method_run(const struct request *q, struct err *e)
 		return r;
 	k->held = false;
 	k->kill_at = 0;
+	keeper_await_start(k);
 	c->client = q->c;
 	c->request_id = json_incref((json_t *)q->id);
 	q->c->bound = true;
@@ -348,7 +350,7 @@ static int method_signal(const struct request *q, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "%d is no signal", signo);
 	for (size_t i = 1; i < KEEPER_COMMANDS; i++)
 		if (q->k->commands[i].used && q->k->commands[i].client == q->c)
-			box_signal(&q->k->box, q->k->commands[i].id, signo, group);
+			keeper_command_signal(q->k, &q->k->commands[i], signo, group);
 	if (q->c->wait_id) {
 		q->k->commands[0].end.killed |= signo == SIGKILL && !q->k->main_over;
 		box_signal(&q->k->box, MAIN_ID, signo, group);

@@ -39,10 +39,7 @@ static int open_signals(struct run *r)
 	sigemptyset(&mask);
 	for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
 		sigaddset(&mask, forwarded[i]);
-	sigaddset(&mask, SIGPIPE);
-	if (sigprocmask(SIG_BLOCK, &mask, &r->old_mask) < 0)
-		return -errno;
-	sigdelset(&mask, SIGPIPE); /* blocked, never read: EPIPE tells */
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	r->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	return r->signal_fd < 0 ? -errno : 0;
 }
@@ -109,6 +106,8 @@ static void take_reply(struct run *r, const struct wire_reply *m, int fd)
 		box_trace(m, r->result);
 		break;
 	case WIRE_STARTED:
+		if (r->end.started)
+			break; /* told once more, it would set the clocks back */
 		r->end.started = true;
 		box_unpin(&r->box);
 		if (has_deadline(r))
@@ -187,7 +186,7 @@ static int poll_timeout(const struct run *r)
 
 	if (r->cpu.pace.at && (!at || r->cpu.pace.at < at))
 		at = r->cpu.pace.at;
-	if (!at || r->ended)
+	if (!at)
 		return -1;
 	if (now >= at)
 		return 0;
@@ -198,14 +197,17 @@ static void check_limits(struct run *r)
 {
 	if (ending_output_over(&r->end) && !r->ended)
 		kill_inside(r);
-	if (r->deadline_ns && !r->ended && raw_now_ns() >= r->deadline_ns) {
+	/* An init that says so and goes on is not ours any more: what it holds open ends, and what
+	 * it told stays. With --out it stays until all is copied. */
+	if (r->deadline_ns && raw_now_ns() >= r->deadline_ns) {
 		/* init had its chance: everything inside dies with it */
-		r->end.timed_out = true;
+		r->end.timed_out |= !r->ended;
 		r->deadline_ns = 0;
-		SYS4(SYS_pidfd_send_signal, r->box.pidfd, SIGKILL, 0, 0);
+		if (!r->ended || !(r->plan.plan->facts & PLAN_LINGER))
+			SYS4(SYS_pidfd_send_signal, r->box.pidfd, SIGKILL, 0, 0);
 	}
-	if (!r->ended && cpu_watch_over(&r->cpu, raw_now_ns())) {
-		r->end.cpu_over = true;
+	if (cpu_watch_over(&r->cpu, raw_now_ns())) {
+		r->end.cpu_over |= !r->ended;
 		kill_inside(r);
 	}
 	for (int i = 1; i < 3; i++)
@@ -363,6 +365,7 @@ void run_command(const struct spec *spec, struct result *result)
 				  {.in_fd = -1, .out_fd = -1}}};
 	struct err late = ERR_INIT;
 
+	sigpipe_hold(&r.sigpipe);
 	if (prepare(&r) == 0 && start(&r) == 0) {
 		loop(&r);
 		take_out(&r);
@@ -383,10 +386,8 @@ void run_command(const struct spec *spec, struct result *result)
 		journal_close(&r.journal);
 	close_fd(&r.journal.file_fd);
 	close_fd(&r.journal.dir_fd);
-	if (r.signal_fd >= 0) {
-		close_fd(&r.signal_fd);
-		sigprocmask(SIG_SETMASK, &r.old_mask, NULL);
-	}
+	close_fd(&r.signal_fd);
+	sigpipe_release(&r.sigpipe);
 	plan_free(&r.plan);
 	free(r.cmd);
 	result_settle(result);

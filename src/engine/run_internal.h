@@ -7,6 +7,7 @@
 #include "engine/journal.h"
 #include "engine/relay.h"
 #include "engine/settle.h"
+#include "engine/sigpipe.h"
 
 #define MAIN_ID 1
 
@@ -21,7 +22,7 @@ struct run {
 	struct journal journal;
 	struct cgroup_oom oom;
 	int signal_fd;
-	sigset_t old_mask;
+	struct sigpipe sigpipe;
 	int stdio_fd[3];       /* the sandbox's ends, until they are handed over */
 	struct relay relay[3]; /* in, out, err; with a terminal: in and out */
 	int master_fd;

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "engine/frame.h"
 #include "engine/settle.h"
+#include "engine/sigpipe.h"
 #include "engine/tty.h"
 
 struct stream {
@@ -22,7 +23,7 @@ struct stream {
 	struct result *result;
 	struct err *e;
 	int signal_fd, master_fd;
-	sigset_t old_mask;
+	struct sigpipe sigpipe;
 	uint64_t budget;
 	struct ending end; /* of the limits that are ours: output */
 	bool over_told, done, detached;
@@ -35,11 +36,9 @@ static int open_signals(struct stream *s)
 	sigset_t mask;
 
 	sigemptyset(&mask);
-	sigaddset(&mask, SIGPIPE);
 	for (size_t i = 0; s->io->forward_signals && i < ARRAY_LEN(forwarded); i++)
 		sigaddset(&mask, forwarded[i]);
-	pthread_sigmask(SIG_BLOCK, &mask, &s->old_mask);
-	sigdelset(&mask, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signal_fd < 0 ? err_set(s->e, ERR_HOST, errno, "receive signals") : 0;
 }
@@ -215,7 +214,7 @@ static void stream_end(struct stream *s)
 	close_fd(&s->master_fd);
 	close_fd(&s->signal_fd);
 	client_close(&s->client);
-	pthread_sigmask(SIG_SETMASK, &s->old_mask, NULL);
+	sigpipe_release(&s->sigpipe);
 }
 
 static int open_pipe(struct relay *r, int from, int to, bool inward, int *ret_theirs)
@@ -272,6 +271,7 @@ static struct stream stream_new(const struct stream_io *io, struct result *resul
 			   .signal_fd = -EBADF,
 			   .master_fd = -EBADF};
 
+	sigpipe_hold(&s.sigpipe);
 	for (int i = 0; i < 3; i++)
 		s.relay[i] = (struct relay){.in_fd = -1, .out_fd = -1};
 	return s;

@@ -64,7 +64,7 @@ static void path_pop(struct walk *w, ssize_t before)
 /* The source could not be read: what raced away is nobody's failure. */
 static int unreadable(struct walk *w, int code)
 {
-	if (code != -ENOENT && code != -ENOTDIR && code != -ELOOP)
+	if (code != -ENOENT && code != -ENOTDIR && code != -ELOOP && code != -EXDEV)
 		tree_fail(w->report, w->path, code);
 	return 0;
 }

@@ -24,6 +24,7 @@ struct tracee {
 	pid_t tid, pid; /* host */
 	enum tracee_state state;
 	int deferred;                 /* a signal that came while it could not be delivered */
+	int arriving;                 /* a signal in whose stop it stands */
 	bool dirty;                   /* its registers are ours: put them back */
 	bool masked;                  /* its signal mask is ours */
 	uint64_t ends;                /* where code of ours stops */
@@ -60,11 +61,13 @@ struct harvest {
 	struct fork_capture *cap;
 	struct image_builder b;
 	struct tracee *tracee;
-	uint32_t n_tracees, room_tracees;
+	uint32_t n_tracees, room_tracees, n_released;
 	struct captive *captive;
 	uint32_t n_captives, room_captives;
 	struct shared *shared;   /* of shared.c, by SHARED record */
 	uint64_t nameless_bytes; /* copied of private mappings of files without a name */
+	uint64_t through_bytes;  /* copied of objects to which only mappings lead */
+	uint64_t unasked_bytes;  /* copied of shared objects since the host was asked for room */
 	struct dead *dead;
 	uint32_t n_dead;
 	struct proc_text text; /* reused buffer */
@@ -97,7 +100,8 @@ int tracee_run(struct harvest *h, struct tracee *t, uint64_t rip, uint64_t rsp, 
 	       uint64_t ends);
 int tracee_restore(struct tracee *t);
 /* Lets a thread run out of [start, end), the restorer's code, and no further. */
-int tracee_leave(struct harvest *h, struct tracee *t, uint64_t start, uint64_t end);
+int tracee_leave(struct harvest *h, struct tracee *t, uint64_t start, uint64_t end,
+		 uint64_t deadline_ns);
 int tracee_read(pid_t pid, uint64_t at, void *p, size_t n);
 int tracee_write(pid_t pid, uint64_t at, const void *p, size_t n);
 
@@ -129,6 +133,8 @@ int copier_run(struct copier *k, int image_fd, const cpu_set_t *cpus, struct err
 void copier_free(struct copier *k);
 
 /* pages.c */
+/* Has the host as much memory left? */
+int host_holds(uint64_t bytes, struct err *e);
 int row_pages(struct harvest *h, struct err *e);
 int row_seal(struct harvest *h, struct err *e);
 

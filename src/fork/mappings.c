@@ -108,6 +108,8 @@ static int flags_check(const struct captive *c, int pid, const struct proc_map *
 	return 0;
 }
 
+#define LEAVE_TIMEOUT_NS 5000000000ull /* its gate may not have been opened yet */
+
 static bool kernel_kind(const struct proc_map *m, uint32_t *ret)
 {
 	if (!strcmp(m->path, "[vdso]"))
@@ -145,6 +147,8 @@ static bool runs_in(const struct harvest *h, const struct captive *c, const stru
  */
 static int lead_out(struct harvest *h, const struct proc_map *m, int pid, struct err *e)
 {
+	/* for all together: anybody can make a mapping that is called so */
+	uint64_t deadline = fork_now_ns() + LEAVE_TIMEOUT_NS;
 	int r = 0;
 
 	h->leaving = true;
@@ -152,7 +156,7 @@ static int lead_out(struct harvest *h, const struct proc_map *m, int pid, struct
 		struct tracee *t = &h->tracee[i];
 
 		if (t->state == TRACEE_STOPPED && t->regs.rip >= m->start && t->regs.rip < m->end)
-			r = tracee_leave(h, t, m->start, m->end);
+			r = tracee_leave(h, t, m->start, m->end, deadline);
 	}
 	if (r < 0)
 		REFUSE(e, r, "wait until process %d is rebuilt", pid);

@@ -220,7 +220,7 @@ static int process_pages(struct copy *c)
 }
 
 /* An image that the host can't hold would end whatever the kernel chooses. */
-static int host_holds(const struct harvest *h, struct err *e)
+int host_holds(uint64_t bytes, struct err *e)
 {
 	AUTO_FREE char *line = NULL;
 	FILE *f = fopen("/proc/meminfo", "re");
@@ -232,9 +232,9 @@ static int host_holds(const struct harvest *h, struct err *e)
 		known = sscanf(line, "MemAvailable: %llu kB", &kib) == 1;
 	if (f)
 		ignore_err(fclose(f), "it was read");
-	if (known && h->b.pages_bytes > kib << 10)
+	if (known && bytes > kib << 10)
 		REFUSE(e, ENOMEM, "the image would take %llu MiB, and the host has %llu left",
-		       (unsigned long long)h->b.pages_bytes >> 20, kib >> 10);
+		       (unsigned long long)bytes >> 20, kib >> 10);
 	return 0;
 }
 
@@ -260,7 +260,7 @@ int row_pages(struct harvest *h, struct err *e)
 	}
 	ahead_stop(h, e);
 	if (r == 0)
-		r = host_holds(h, e);
+		r = host_holds(h->b.pages_bytes, e);
 	if (r == 0)
 		r = copier_run(copier, h->image_fd, &h->cpus, e);
 	copier_free(copier);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows UNMAP, MAP, MM: one process's address space as system calls. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -23,6 +25,34 @@ static const struct {
 	{IMAGE_MAP_RANDOM, MADV_RANDOM, true},      {IMAGE_MAP_MERGEABLE, MADV_MERGEABLE, true},
 };
 
+/* Lies the kernel's data, seen from its code, where this kernel puts it? What a clone moves there
+ * is taken from that distance out of init's memory. */
+static bool is_the_kernels(uint64_t distance, uint64_t bytes)
+{
+	AUTO_FREE char *line = NULL;
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long start[4], end[4], from, to, code = 0;
+	unsigned n = 0;
+	size_t room = 0;
+	bool found = false;
+
+	while (f && getline(&line, &room, f) > 0) {
+		if (sscanf(line, "%lx-%lx", &from, &to) != 2)
+			continue;
+		if (strstr(line, " [vdso]"))
+			code = from;
+		if (strstr(line, " [vvar") && n < ARRAY_LEN(start)) {
+			start[n] = from;
+			end[n++] = to;
+		}
+	}
+	if (f)
+		ignore_err(fclose(f), "it was read");
+	for (unsigned i = 0; i < n; i++)
+		found = found || (start[i] - code == distance && end[i] - start[i] == bytes);
+	return found;
+}
+
 static void vdso(struct planner *p, const struct image_proc *x, bool place)
 {
 	uint64_t at =
@@ -38,6 +68,8 @@ static void vdso(struct planner *p, const struct image_proc *x, bool place)
 
 		if (m->kind != IMAGE_MAP_VDSO && m->kind != IMAGE_MAP_VVAR)
 			continue;
+		if (m->kind == IMAGE_MAP_VVAR && !place && !is_the_kernels(m->start - base, n))
+			p->moved = true;
 		if (place)
 			OP(p, MAP, SYS_mremap, at, n, n, MREMAP_MAYMOVE | MREMAP_FIXED, m->start);
 		else

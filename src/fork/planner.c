@@ -26,10 +26,6 @@
 #define ALIGN_UP(v, a) (((v) + (a)-1) & ~(uint64_t)((a)-1))
 #define FIRST_SLOT 256u
 
-/* Where the region may lie: below everything that grows, or far from init's own places (its text at
- * 2 MiB, its stack and vdso near the top). */
-static const uint64_t windows[][2] = {{0x10000, 0x200000}, {0x1000000000, 0x500000000000}};
-
 uint64_t planner_put(struct planner *p, const void *bytes, uint64_t n)
 {
 	uint64_t at = ALIGN_UP(p->bytes, 8), room = p->room ? p->room : 65536;
@@ -41,6 +37,7 @@ uint64_t planner_put(struct planner *p, const void *bytes, uint64_t n)
 		v = room > 1u << 30 ? NULL : realloc(p->data, room);
 		if (!v) {
 			p->failed = true;
+			/* lint-allow: analyzer-malloc-leak: there is none (gcc 12) */
 			return 0;
 		}
 		memset(v + p->room, 0, room - p->room);
@@ -219,29 +216,13 @@ static void plan_zombie(struct planner *p, uint32_t proc)
 	task_finish(p, leader_task(p->im, proc), x->pid, proc, 0);
 }
 
-/* The first address of a window at which `bytes` are free in every process. */
-static uint64_t hole(const struct image *im, uint64_t bytes, const uint64_t window[2])
-{
-	uint64_t at = window[0];
-	bool moved = true;
-
-	while (moved && at + bytes <= window[1]) {
-		moved = false;
-		for (uint32_t i = 0; i < im->map_n; i++)
-			if (im->map[i].start < at + bytes && im->map[i].end > at) {
-				at = im->map[i].end;
-				moved = true;
-			}
-	}
-	return at + bytes <= window[1] ? at : 0;
-}
-
 /* Sizes are upper bounds here; planner_finish checks them. */
 static int layout(struct planner *p, uint64_t *ret_data_room, struct err *e)
 {
 	const struct image *im = p->im;
 	struct restore_plan *h = &p->head;
 	uint64_t ops, room, park = 0;
+	int r;
 
 	h->n_tasks = im->thread_n;
 	for (uint32_t i = 0; i < im->proc_n; i++)
@@ -267,8 +248,9 @@ static int layout(struct planner *p, uint64_t *ret_data_room, struct err *e)
 	       (p->confine->filter_n + p->confine->profile_n) * 8ull + 65536;
 	*ret_data_room = ALIGN_UP(room, 4096);
 	room = *ret_data_room + h->keep_bytes + h->stack_bytes + h->sync_bytes + park;
-	for (size_t i = 0; i < ARRAY_LEN(windows) && !h->region; i++)
-		h->region = hole(im, room, windows[i]);
+	r = planner_hole(im, room, &h->region);
+	if (r < 0)
+		return err_set(e, ERR_HOST, -r, "make the restore plan");
 	if (!h->region)
 		return err_set(e, ERR_IMAGE, ENOMEM,
 			       "the image leaves no %llu KiB of address space free",
@@ -432,6 +414,9 @@ static int build(struct planner *p, const char *fail, struct fork_plan *ret, str
 		else
 			plan_process(p, i, frames);
 	}
+	if (p->moved)
+		return err_set(e, ERR_UNFORKABLE, ENOTSUP,
+			       "a process has moved the kernel's pages ([vvar]) apart");
 	return finish(p, keep, data_room, ret, e);
 }
 

@@ -31,6 +31,7 @@ struct planner {
 	uint32_t cap_last;
 	uint64_t capset_at, filter_at, profile_at, affinity_at;
 	bool failed; /* no memory */
+	bool moved;  /* the kernel's own pages are not where this kernel puts them */
 };
 
 /* Copies bytes into the data and returns their address (8-byte aligned); 0 without memory. */
@@ -49,6 +50,10 @@ struct restore_op *planner_op(struct planner *p, enum restore_step step, uint32_
 void planner_flag(struct planner *p, uint16_t flag);
 /* Moves the current list into the data; returns its address and count. */
 uint64_t planner_take_ops(struct planner *p, uint32_t *ret_n);
+
+/* plan_hole.c: an address at which `bytes` are free in every process of the image; 0: there is
+ * none. 0 or -ENOMEM. */
+int planner_hole(const struct image *im, uint64_t bytes, uint64_t *ret);
 
 /* plan_files.c: the opener's list. */
 void plan_opener(struct planner *p);

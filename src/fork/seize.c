@@ -250,20 +250,30 @@ static bool gone(struct tracee *t)
 	return access(path, F_OK) != 0;
 }
 
+static int newborn(struct harvest *h, pid_t tid, struct tracee **ret, struct err *e)
+{
+	if (h->n_tracees >= MAX_TASKS)
+		REFUSE(e, E2BIG, "the sandbox has more than %u tasks", MAX_TASKS);
+	*ret = tracee_add(h, tid, 0);
+	if (!*ret)
+		REFUSE(e, ENOMEM, "trace thread %d", tid);
+	return 0;
+}
+
 /* One event of some tracee. */
 static int event(struct harvest *h, pid_t tid, int status, struct err *e)
 {
 	struct tracee *t = find(h, tid);
 	unsigned long message;
-	int kind = status >> 16;
+	int kind = status >> 16, r = 0;
 
 	if (!t) {
 		/* A child that was born while its parent was being seized. */
 		if (!WIFSTOPPED(status))
 			return 0;
-		t = tracee_add(h, tid, 0);
-		if (!t)
-			REFUSE(e, ENOMEM, "trace thread %d", tid);
+		r = newborn(h, tid, &t, e);
+		if (r < 0 || !t)
+			return r;
 	}
 	if (!WIFSTOPPED(status)) {
 		t->state = TRACEE_GONE;
@@ -280,11 +290,10 @@ static int event(struct harvest *h, pid_t tid, int status, struct err *e)
 		return 0;
 	}
 	if (kind == PTRACE_EVENT_CLONE || kind == PTRACE_EVENT_FORK || kind == PTRACE_EVENT_VFORK) {
-		if (ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) == 0 && !find(h, (pid_t)message) &&
-		    !tracee_add(h, (pid_t)message, 0))
-			REFUSE(e, ENOMEM, "trace thread %d", tid);
+		if (ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) == 0 && !find(h, (pid_t)message))
+			r = newborn(h, (pid_t)message, &t, e);
 		ptrace(PTRACE_CONT, tid, 0, 0);
-		return 0;
+		return r;
 	}
 	/* A signal on its way in: it is the workload's, let it arrive; the interrupt follows. */
 	ptrace(PTRACE_CONT, tid, 0, kind ? 0 : WSTOPSIG(status) & 0x7f);
@@ -314,6 +323,7 @@ static void release(struct harvest *h, const struct tracee *t)
 		    s.ppid != t->pid)
 			continue;
 		c->released_for = t->tid;
+		h->n_released++;
 		c->state = TRACEE_SEIZED;
 		ptrace(PTRACE_CONT, c->tid, 0, 0);
 	}
@@ -326,12 +336,13 @@ static void recall(struct harvest *h, const struct tracee *t)
 		if (h->tracee[i].released_for == t->tid && h->tracee[i].state == TRACEE_SEIZED) {
 			ptrace(PTRACE_INTERRUPT, h->tracee[i].tid, 0, 0);
 			h->tracee[i].released_for = 0;
+			h->n_released--;
 		}
 }
 
 static void recall_stopped(struct harvest *h)
 {
-	for (uint32_t i = 0; i < h->n_tracees; i++)
+	for (uint32_t i = 0; h->n_released && i < h->n_tracees; i++)
 		if (h->tracee[i].state != TRACEE_SEIZED)
 			recall(h, &h->tracee[i]);
 }
@@ -364,6 +375,9 @@ static int wait_all(struct harvest *h, uint64_t deadline_ns, struct err *e)
 		if (tid > 0) {
 			r = event(h, tid, status, e);
 			recall_stopped(h);
+			/* a workload can see to it that there is always one more */
+			if (r == 0 && fork_now_ns() > patience)
+				REFUSE(e, EBUSY, "the sandbox does not come to a stop");
 			continue;
 		}
 		if (tid < 0 && errno != EINTR)
@@ -421,8 +435,8 @@ static void await_stop(struct tracee *t)
 			usleep(200);
 		} else if (r > 0 && WIFSTOPPED(status)) {
 			t->state = TRACEE_STOPPED;
-			if (status >> 16 == 0)
-				t->deferred = WSTOPSIG(status) & 0x7f;
+			if (status >> 16 == 0 && !(WSTOPSIG(status) & 0x80))
+				t->arriving = WSTOPSIG(status);
 		} else if (r > 0 || errno != EINTR) {
 			t->state = TRACEE_GONE;
 		}
@@ -440,7 +454,8 @@ int row_detach(struct harvest *h, struct err *e)
 		if (t->state != TRACEE_STOPPED)
 			continue;
 		tracee_restore(t);
-		ptrace(PTRACE_DETACH, t->tid, 0, 0);
+		/* with all that the kernel knows of it */
+		ptrace(PTRACE_DETACH, t->tid, 0, t->arriving);
 		if (t->deferred)
 			tgkill(t->pid, t->tid, t->deferred);
 	}

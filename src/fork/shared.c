@@ -25,6 +25,7 @@
 #define OBJECT_MAX (1ull << 30)
 #define THROUGH_MAPPING_MAX (64ull << 20)
 #define PIECE (1u << 20)
+#define ASK_BYTES (64ull << 20)
 #define GET_SEALS 1034 /* F_GET_SEALS */
 #define MQUEUE_MAGIC 0x19800202
 
@@ -202,7 +203,12 @@ static int run_put(struct harvest *h, uint64_t at, uint8_t *buf, uint64_t n, str
 	h->b.pages_bytes += whole;
 	h->cap->runs++;
 	h->cap->pages += whole / IMAGE_PAGE;
-	return 0;
+	/* how much there is of all objects is known only when it is read */
+	h->unasked_bytes += whole;
+	if (h->unasked_bytes < ASK_BYTES)
+		return 0;
+	h->unasked_bytes = 0;
+	return host_holds(2 * ASK_BYTES, e);
 }
 
 static int copy_fd(struct harvest *h, int fd, uint64_t bytes, uint8_t *buf, struct err *e)
@@ -279,8 +285,11 @@ static int copy_extents(struct harvest *h, struct shared *s, uint8_t *buf, struc
 			continue;
 		have = end;
 		bytes += end - from;
-		r = bytes > THROUGH_MAPPING_MAX ? too_big(s, bytes, e)
-						: copy_extent(h, x, from, buf, e);
+		h->through_bytes += end - from;
+		/* what was never touched is made by our reading: on the source's account too */
+		r = bytes > THROUGH_MAPPING_MAX || h->through_bytes > OBJECT_MAX
+			    ? too_big(s, bytes, e)
+			    : copy_extent(h, x, from, buf, e);
 	}
 	return r;
 }

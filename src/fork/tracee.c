@@ -18,7 +18,6 @@
 #include "fork/kernel.h"
 
 #define RUN_TIMEOUT_NS 2000000000ull
-#define LEAVE_TIMEOUT_NS 5000000000ull /* its gate may not have been opened yet */
 
 uint64_t fork_now_ns(void)
 {
@@ -147,7 +146,8 @@ int tracee_run(struct harvest *h, struct tracee *t, uint64_t rip, uint64_t rsp, 
 }
 
 /* From call to call, until the last one has loaded the registers of the workload. */
-int tracee_leave(struct harvest *h, struct tracee *t, uint64_t start, uint64_t end)
+int tracee_leave(struct harvest *h, struct tracee *t, uint64_t start, uint64_t end,
+		 uint64_t deadline_ns)
 {
 	int status, r;
 
@@ -159,7 +159,9 @@ int tracee_leave(struct harvest *h, struct tracee *t, uint64_t start, uint64_t e
 			return 0;
 		if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0))
 			return -errno;
-		r = tracee_wait(h, t, LEAVE_TIMEOUT_NS, &status);
+		if (fork_now_ns() >= deadline_ns)
+			return -EBUSY;
+		r = tracee_wait(h, t, deadline_ns - fork_now_ns(), &status);
 		if (r < 0)
 			return r;
 		if (status >> 16 == 0 && !stop_is_syscall(t, status))

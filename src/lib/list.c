@@ -14,6 +14,7 @@
 #include "engine/client.h"
 #include "engine/frame.h"
 #include "engine/journal.h"
+#include "engine/sigpipe.h"
 #include "lib/lib.h"
 
 bool lib_has_ended(void *dir_fd)
@@ -319,8 +320,10 @@ EXPORT int cleave_events(const char *name, int fd)
 {
 	struct err *e = lib_error();
 	struct listeners l = {.watch_fd = -EBADF, .out_fd = fd};
+	struct sigpipe sigpipe;
 	int r = make_room(&l, e);
 
+	sigpipe_hold(&sigpipe);
 	if (r == 0)
 		r = name ? subscribe(&l, name, e) : watch_all(&l, e);
 	if (r == 0) {
@@ -328,6 +331,7 @@ EXPORT int cleave_events(const char *name, int fd)
 			r = listen_once(&l, e);
 		r = r == -EPIPE ? 0 : r; /* the reader has what it wanted */
 	}
+	sigpipe_release(&sigpipe);
 	for (size_t i = 0; i < l.n; i++)
 		client_close(&l.clients[i]);
 	close_fd(&l.watch_fd);

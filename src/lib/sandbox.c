@@ -15,9 +15,11 @@
 #include "engine/frame.h"
 #include "engine/keeper.h"
 #include "engine/output.h"
+#include "engine/sigpipe.h"
 #include "engine/stream.h"
 #include "lib/keepers.h"
 #include "lib/lib.h"
+#include "raw/syscall.h"
 
 /* How long a keeper may take: to answer, which is a matter of milliseconds unless it is busy with
  * the kernel (freezing, removing cgroups), and to end. */
@@ -122,19 +124,34 @@ static int stored_result(const char *name, struct result *ret, struct err *e)
 	return r;
 }
 
+/* 1: there is something to receive; 0: not until the time was over (raw_now_ns, 0: for ever). A
+ * signal handler of the caller's program is no answer. */
+static int wait_readable(int fd, uint64_t until_ns)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	int r, ms = -1;
+
+	do {
+		uint64_t now = raw_now_ns();
+
+		if (until_ns)
+			ms = until_ns <= now ? 0 : (int)((until_ns - now + 999999) / 1000000);
+		r = poll(&p, 1, ms);
+	} while (r < 0 && errno == EINTR);
+	return r != 0;
+}
+
 static int wait_answer(struct client *c, uint64_t timeout_ns, struct result *ret, struct err *e)
 {
-	struct pollfd p = {c->fd, POLLIN, 0};
-	int fds[FRAME_FDS],
-		n = 0, r,
-		ms = timeout_ns > (uint64_t)INT32_MAX * 1000000 ? -1 : (int)(timeout_ns / 1000000);
+	bool bounded = timeout_ns <= (uint64_t)INT32_MAX * 1000000;
+	uint64_t until = bounded ? raw_now_ns() + timeout_ns : 0;
+	int fds[FRAME_FDS], n = 0, r;
 	json_t *o = NULL;
 
 	r = client_send(c, "wait", json_object(), NULL, 0, e);
 	if (r < 0)
 		return r;
-	r = poll(&p, 1, ms);
-	if (r == 0) {
+	if (!wait_readable(c->fd, until)) {
 		err_set(e, ERR_STATE, ETIMEDOUT, "wait for the end");
 		return -ETIMEDOUT;
 	}
@@ -188,11 +205,12 @@ EXPORT int cleave_resume(const char *name)
  * one would have given it. */
 static int answer_within(struct client *c, struct err *e)
 {
-	struct pollfd p = {c->fd, POLLIN, 0};
 	int fds[FRAME_FDS], n = 0, r, stopped = 0;
 	json_t *o = NULL;
 
-	for (int waited = 0; poll(&p, 1, ANSWER_LOOK_MS) == 0; waited += ANSWER_LOOK_MS) {
+	for (int waited = 0;
+	     !wait_readable(c->fd, raw_now_ns() + UINT64_C(1000000) * ANSWER_LOOK_MS);
+	     waited += ANSWER_LOOK_MS) {
 		stopped = force_is_stopped(c->dir_fd) ? stopped + 1 : 0;
 		if (stopped == 3 || waited >= ANSWER_MS) {
 			err_set(e, ERR_KEEPER, ETIMEDOUT, "the keeper does not answer");
@@ -321,12 +339,15 @@ EXPORT int cleave_logs(const char *name, uint64_t since_ns, unsigned flags, int 
 	struct err *e = lib_error();
 	char id[REGISTRY_ID];
 	AUTO_FD int dir = registry_open_name(name, id, e);
+	struct sigpipe sigpipe;
 	int r;
 
 	if (dir < 0)
 		return dir;
+	sigpipe_hold(&sigpipe);
 	r = output_copy(dir, since_ns, flags & CLEAVE_FOLLOW, lib_has_ended, &dir, stdout_fd,
 			stderr_fd);
+	sigpipe_release(&sigpipe);
 	if (r == -EPIPE) /* the reader has what it wanted */
 		return 0;
 	return r < 0 ? err_set(e, ERR_OUTPUT, r, "write the log") : 0;

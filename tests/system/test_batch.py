@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import poll
+from conftest import BUILD, poll
 from live import alive
 
 
@@ -98,6 +98,29 @@ def test_the_end_of_the_batch_ends_its_jobs(box, how):
     poll(lambda: not any(alive(j) for j in jobs), what="the end of the jobs")
     if how == signal.SIGKILL:
         box.call("gc").ok()
+
+
+@pytest.mark.parametrize("sigchld", [signal.SIG_DFL, signal.SIG_IGN], ids=["told", "ignored"])
+def test_a_result_comes_when_its_job_ends(box, sigchld):
+    """Not with the next line: whoever writes them may wait for it. Also from a caller that ignores its children's ends."""
+    argv = [*box.prefix, str(BUILD), "run", "--jobs", "4", "--batch", "-"]
+    # Popen restores nothing but SIGPIPE and its like: what is ignored here is ignored there
+    before = signal.signal(signal.SIGCHLD, sigchld)
+    try:
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=box.environment(), cwd=box.dir) as p:
+            for i in range(3):
+                p.stdin.write(json.dumps({"argv": ["echo", str(i)]})[:7])
+                p.stdin.flush()
+                p.stdin.write(json.dumps({"argv": ["echo", str(i)]})[7:] + "\n")
+                p.stdin.flush()
+                record = json.loads(p.stdout.readline())
+                assert record["index"] == i and record["result"]["stdout"] == f"{i}\n", record
+            p.stdin.write('{"argv": ["echo", "last"]}')  # no newline
+            p.stdin.close()
+            assert json.loads(p.stdout.readline())["result"]["stdout"] == "last\n"
+            assert p.stdout.read() == ""
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_options_that_make_no_sense(box):

@@ -168,6 +168,14 @@ def test_limits_of_a_clone(forks):
     assert step(forks, a) == 1
 
 
+def test_a_clone_that_idles_has_no_end(forks):
+    """--timeout is the command's: an idle sandbox has none, and so has its clone."""
+    a = forks.start("--timeout", "1", name="base")
+    b, = forks.fork(a, "b")
+    time.sleep(1.6)
+    assert [forks.state(n) for n in (a, b)] == ["running"] * 2
+
+
 @pytest.mark.skipif(os.cpu_count() < 2, reason="one processor has no other to keep away from")
 def test_processors_of_a_clone(forks, differs):
     """Also where the caller, whose processors a clone's tasks get, may use none of the set."""

@@ -191,6 +191,65 @@ def test_a_program_without_cleave_is_told(live):
     assert live.ps("-a") == []
 
 
+SIGNALS = r"""
+#include <cleave/cleave.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static void nothing(int signo) { (void)signo; }
+
+int main(void)
+{
+	const char *const argv[] = {"/bin/sh", "-c", "echo said; echo said", NULL};
+	struct itimerval tick = {{0, 20000}, {0, 20000}};
+	struct cleave_io io = {sizeof(io), -1, -1, -1, 0};
+	cleave_spec *spec = cleave_spec_new(), *command = cleave_spec_new();
+	cleave_result *result = NULL;
+	sigset_t mine, now;
+	int pair[2], wrong = 0;
+
+	/* a sandbox that is not there leaves the mask as it was */
+	sigemptyset(&mine);
+	sigaddset(&mine, SIGTERM);
+	sigprocmask(SIG_BLOCK, &mine, NULL);
+	wrong += cleave_exec("nobody", command, &io, &result) >= 0;
+	wrong += cleave_attach("nobody", &io, &result) >= 0;
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	wrong += 2 * !sigismember(&now, SIGTERM) + 2 * sigismember(&now, SIGPIPE);
+	/* nor does a reader that has gone end this program */
+	cleave_spec_set(spec, "name", "signals");
+	wrong += 4 * (cleave_start(spec, NULL) < 0);
+	cleave_spec_argv(command, argv);
+	socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+	close(pair[1]);
+	io.stdout_fd = pair[0];
+	cleave_exec("signals", command, &io, &result);
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	wrong += 8 * sigismember(&now, SIGPIPE);
+	/* a handler does not make a time endless */
+	signal(SIGALRM, nothing);
+	setitimer(ITIMER_REAL, &tick, NULL);
+	wrong += 16 * (cleave_wait("signals", 300000000, &result) != -ETIMEDOUT);
+	setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+	wrong += 32 * (cleave_rm("signals", 1) < 0);
+	cleave_spec_free(spec);
+	cleave_spec_free(command);
+	printf("wrong %d\n", wrong);
+	return 0;
+}
+"""
+
+
+def test_signals_of_the_program(live):
+    done = run(live, build(live, live.box.file(SIGNALS, "signals.c")))
+    assert (done.returncode, done.stdout) == (0, "wrong 0\n"), done
+    assert live.ps("-a") == []
+
+
 def test_two_logs_in_two_threads(live):
     names = [live.sh(f"head -c 300000 /dev/zero | tr '\\0' {letter}") for letter in "ab"]
     for name in names:

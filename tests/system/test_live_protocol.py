@@ -260,6 +260,18 @@ def test_descriptors_of_the_host_do_not_enter(idle):
     assert secret.read_text() == "secret"
 
 
+@pytest.mark.parametrize("tty, n", [(True, 1), (True, 4), (False, 4), (False, 2)])
+def test_another_number_of_descriptors(idle, tty, n):
+    live, name = idle
+    null = os.open("/dev/null", os.O_RDWR)
+    spec = {**json.loads(SPEC), "tty": tty}
+    with live.connect(name) as sock:
+        socket.send_fds(sock, [request("exec", spec=spec)], [null] * n)
+        answer = json.loads(sock.recv(FRAME))
+        assert answer["error"]["id"] == "protocol", answer
+    os.close(null)
+
+
 def test_the_documented_exec_works(idle):
     """SPEC is what the refusals above differ from."""
     live, name = idle
