@@ -315,7 +315,7 @@ static struct job *free_job(struct batch *b)
 /* Results are printed as jobs end, also while whoever writes the lines waits for one. */
 static void wait_for_input(struct batch *b)
 {
-	while (b->running && !stopped_by) {
+	while (!stopped_by) {
 		nfds_t n = 1;
 		int ms = -1, r;
 

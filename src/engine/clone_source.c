@@ -278,16 +278,17 @@ int clone_checkpoint(struct keeper *k, struct conn *c, const json_t *id, struct 
 	cap->layer_fd = memfd_create("cleave-layer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	cap->client = c;
 	cap->request_id = json_incref((json_t *)id);
-	cap->source = (struct fork_source){.init_pid = k->box.init_pid,
-					   .before_freeze = source_files_before,
-					   .at_freeze = source_files,
-					   .after_freeze = source_files_after,
-					   .arg = k,
-					   .main_pid = k->main_pid,
-					   .cpuset = k->plan.plan->facts & PLAN_CPUSET,
-					   .terminal = k->spec.command.tty,
-					   .paused = k->state == STATE_PAUSED,
-					   .filters = 1 + !!k->plan.plan->profile_len};
+	cap->source = (struct fork_source){
+		.init_pid = k->box.init_pid,
+		.before_freeze = source_files_before,
+		.at_freeze = source_files,
+		.after_freeze = source_files_after,
+		.arg = k,
+		.main_pid = k->main_pid,
+		.cpuset = k->plan.plan->facts & PLAN_CPUSET ? k->spec.cpuset : NULL,
+		.terminal = k->spec.command.tty,
+		.paused = k->state == STATE_PAUSED,
+		.filters = 1 + !!k->plan.plan->profile_len};
 	if (can_freeze(k)) {
 		cap->source.freeze = source_freeze;
 		cap->source.thaw = source_thaw;

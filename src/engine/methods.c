@@ -262,6 +262,11 @@ static int move_now(const struct request *q, enum event ev, struct err *e)
 	uint64_t before = q->k->kill_at;
 	int r;
 
+	if (q->k->init_gone && ev != EVENT_STOP) {
+		err_set(e, ERR_STATE, 0, "the sandbox is ending: nothing is left to %s",
+			event_name(ev));
+		return -EBADFD;
+	}
 	if (ev == EVENT_STOP && json_is_integer(grace) && json_integer_value(grace) >= 0)
 		q->k->kill_at = raw_now_ns() + (uint64_t)json_integer_value(grace);
 	r = answer_event(q, ev, e);

@@ -59,16 +59,19 @@ int profile_lets_fork(const struct plan *p, struct err *e)
 {
 	/* what runs in the source's processes, and in a clone's between its filters and its code */
 	static const char *const calls[] = {
-		"mmap",        "mprotect",   "munmap",     "brk",    "rt_sigaction",
-		"sigaltstack", "prctl",      "getitimer",  "futex",  "rt_sigreturn",
-		"exit_group",  "arch_prctl", "membarrier", "semctl", "msgctl",
-		"shmctl",      NULL};
+		"mmap",        "mprotect",   "munmap",     "brk",   "rt_sigaction",
+		"sigaltstack", "prctl",      "getitimer",  "futex", "rt_sigreturn",
+		"exit_group",  "arch_prctl", "membarrier", NULL};
+	/* asked whether there are objects; where none can be asked for none can be made */
+	static const char *const questions[] = {"semctl", "msgctl", "shmctl", NULL};
 	const struct profile profile = {
 		.insns = (struct sock_filter *)((char *)p + p->profile),
 		.len = p->profile_len,
 	};
 	const char *name = profile.len ? profile_forbids(&profile, calls) : NULL;
 
+	if (!name && profile.len)
+		name = profile_harms(&profile, questions);
 	if (!name)
 		return 0;
 	return err_set(e, ERR_UNFORKABLE, EPERM,

@@ -39,8 +39,8 @@ void settle_figures(struct result *res, const struct cgroup *cg, struct ending *
 	res->cpu_system_ns = s.cpu_system_ns;
 	if (s.oom_kills != CGROUP_UNKNOWN && s.oom_kills > 0) {
 		res->limits[LIMIT_MEMORY].hit = true;
-		if (!r->survives_oom ||
-		    (r->wait_status == SIGKILL && !r->killed && !r->timed_out && !r->cpu_over))
+		if (!r->survives_oom || (r->wait_status == SIGKILL && !r->killed && !r->timed_out &&
+					 !r->cpu_over && !ending_output_over(r)))
 			r->oom_killed = true;
 	}
 	res->limits[LIMIT_PIDS].hit = s.pids_hits != CGROUP_UNKNOWN && s.pids_hits > 0;

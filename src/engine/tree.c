@@ -178,8 +178,11 @@ static int special(struct walk *w, mode_t mode)
 /* Opened, it may be something else than lstat said: what counts is what it is now. */
 static int open_item(struct walk *w, int dir_fd, struct tree_entry *t)
 {
-	AUTO_FD int fd = side_open(w->side, dir_fd, t->name, O_RDONLY, 0, &t->st);
+	AUTO_FD int fd = side_open(w->side, dir_fd, t->name, O_RDONLY, 0, NULL);
 
+	/* what it has closed to itself it could open; its owner need not be who may search here */
+	if (fd == -EACCES)
+		fd = side_open(w->side, dir_fd, t->name, O_RDONLY, 0, &t->st);
 	if (fd < 0 && w->v->look) { /* what lstat told is all that is asked for */
 		int r = enter(w, t);
 

@@ -98,6 +98,15 @@ static int row_pin(struct harvest *h, struct err *e)
 	return 0;
 }
 
+/* The next attempt asks again what this process may run on. */
+static int undo_pin(struct harvest *h, struct err *e)
+{
+	(void)e;
+	if (CPU_COUNT(&h->cpus))
+		ignore_err(sched_setaffinity(0, sizeof(h->cpus), &h->cpus), "slower, not wrong");
+	return 0;
+}
+
 static int undo_none(struct harvest *h, struct err *e)
 {
 	(void)h;

@@ -49,9 +49,9 @@ struct fork_source {
 	 * (ERR_STATE). 0: there is none; then an image may hold no process at all.
 	 */
 	pid_t main_pid;
-	bool cpuset;   /* init may run on all processors of the sandbox, and on no other */
-	bool terminal; /* the keeper holds the master of the main process's terminal */
-	bool paused;   /* the source was frozen before: freeze it again before letting go */
+	const char *cpuset; /* the processors that its cgroup leaves it, "0-2,5"; NULL: all */
+	bool terminal;      /* the keeper holds the master of the main process's terminal */
+	bool paused;        /* the source was frozen before: freeze it again before letting go */
 	const struct fork_endpoint *stdio; /* NULL: an outside pipe at 0-2 is taken by its number */
 	size_t n_stdio;
 	/* Seccomp filters that every task has beyond init's. -1: only all the same number. */

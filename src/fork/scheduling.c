@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,15 +27,35 @@ static long io_priority(pid_t tid)
 	return priority > 0 && IO_CLASS(priority) == 0 ? 0 : priority;
 }
 
+/* "0-2,5" as a set. */
+static cpu_set_t listed(const char *list)
+{
+	cpu_set_t set;
+	char *end;
+
+	CPU_ZERO(&set);
+	for (; *list; list = end + (*end == ',')) {
+		unsigned long first = strtoul(list, &end, 10), last = first;
+
+		if (*end == '-')
+			last = strtoul(end + 1, &end, 10);
+		for (; first <= last && first < CPU_SETSIZE; first++)
+			CPU_SET(first, &set);
+		if (*end && *end != ',')
+			break;
+	}
+	return set;
+}
+
 /* What a thread has that chose nothing. */
 static void sandbox_processors(const struct harvest *h, cpu_set_t *ret)
 {
-	cpu_set_t set = {0};
+	cpu_set_t set;
 
 	*ret = h->cpus;
-	if (!h->src->cpuset ||
-	    syscall(SYS_sched_getaffinity, h->src->init_pid, sizeof(set), &set) < 0)
+	if (!h->src->cpuset)
 		return;
+	set = listed(h->src->cpuset);
 	CPU_AND(ret, &set, &h->cpus);
 	if (!CPU_COUNT(ret))
 		*ret = set;

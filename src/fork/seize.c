@@ -376,7 +376,7 @@ static int wait_all(struct harvest *h, uint64_t deadline_ns, struct err *e)
 			r = event(h, tid, status, e);
 			recall_stopped(h);
 			/* a workload can see to it that there is always one more */
-			if (r == 0 && fork_now_ns() > patience)
+			if (r == 0 && fork_now_ns() > patience && unstopped(h))
 				REFUSE(e, EBUSY, "the sandbox does not come to a stop");
 			continue;
 		}

@@ -208,7 +208,7 @@ static int run_put(struct harvest *h, uint64_t at, uint8_t *buf, uint64_t n, str
 	if (h->unasked_bytes < ASK_BYTES)
 		return 0;
 	h->unasked_bytes = 0;
-	return host_holds(2 * ASK_BYTES, e);
+	return host_holds(ASK_BYTES / 4, e);
 }
 
 static int copy_fd(struct harvest *h, int fd, uint64_t bytes, uint8_t *buf, struct err *e)

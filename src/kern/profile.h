@@ -39,6 +39,8 @@ void profile_done(struct profile *p);
 /* One of `names` (up to NULL) that the program may answer in another way than to let it run, going
  * by its number alone; NULL: it lets all of them run whatever their arguments. */
 const char *profile_forbids(const struct profile *p, const char *const *names);
+/* One that it may answer in another way than to let it run or to fail it. */
+const char *profile_harms(const struct profile *p, const char *const *names);
 
 /* A program as text for a spec, malloc'd, and back: 0, -EINVAL or -ENOMEM. */
 char *profile_text(const struct profile *p);

@@ -42,7 +42,7 @@ int profile_export(scmp_filter_ctx filter, struct profile *ret)
 
 /* What the program says to a call by its number alone, as the kernel itself finds out which calls
  * are always allowed: as soon as it asks for something else, nothing is known. */
-static bool always_runs(const struct profile *p, uint32_t nr)
+static bool always_runs(const struct profile *p, uint32_t nr, bool or_fails)
 {
 	uint32_t a = 0, action;
 
@@ -61,7 +61,8 @@ static bool always_runs(const struct profile *p, uint32_t nr)
 			continue;
 		case BPF_RET | BPF_K:
 			action = f->k & SECCOMP_RET_ACTION_FULL;
-			return action == SECCOMP_RET_ALLOW || action == SECCOMP_RET_LOG;
+			return action == SECCOMP_RET_ALLOW || action == SECCOMP_RET_LOG ||
+			       (or_fails && action == SECCOMP_RET_ERRNO);
 		case BPF_JMP | BPF_JA:
 			if (f->k >= p->len)
 				return false;
@@ -84,15 +85,26 @@ static bool always_runs(const struct profile *p, uint32_t nr)
 	return false;
 }
 
-const char *profile_forbids(const struct profile *p, const char *const *names)
+static const char *first_that_does_not(const struct profile *p, const char *const *names,
+				       bool or_fails)
 {
 	for (; *names; names++) {
 		int nr = seccomp_number(*names);
 
-		if (nr < 0 || !always_runs(p, (uint32_t)nr))
+		if (nr < 0 || !always_runs(p, (uint32_t)nr, or_fails))
 			return *names;
 	}
 	return NULL;
+}
+
+const char *profile_forbids(const struct profile *p, const char *const *names)
+{
+	return first_that_does_not(p, names, false);
+}
+
+const char *profile_harms(const struct profile *p, const char *const *names)
+{
+	return first_that_does_not(p, names, true);
 }
 
 /* ---- as text: sixteen hexadecimal digits an instruction, its bytes in memory order ---- */

@@ -207,17 +207,22 @@ def test_own_processors_in_another_set(forks, differs):
     b, = forks.fork(a, "b", "--cpuset", f"{first},{last}")
     c, = forks.fork(a, "c")
     assert forks.ask_all([a, b, c], look) == [[[first]], [[first, last]], [[first]]]
-    d = forks.program(f"""
+    choosing = f"""
 tids = []
-def other():
-    os.sched_setaffinity(0, {{{first}}}); tids.append(threading.get_native_id())
+def other(cpu):
+    os.sched_setaffinity(0, {{cpu}}); tids.append(threading.get_native_id())
     while True: time.sleep(1)
-threading.Thread(target=other, daemon=True).start()
-while not tids: time.sleep(0.001)
-""")
+for n, cpu in enumerate(({first}, {last})):
+    threading.Thread(target=other, args=(cpu,), daemon=True).start()
+    while len(tids) == n: time.sleep(0.001)
+"""
+    # init stands on one of the set: who chose that one has chosen too
+    f = forks.program(choosing, "--cpuset", f"{first},{last}")
+    assert forks.ask_all([f, *forks.fork(f)], look) == [[[first, last], [first], [last]]] * 2
+    d = forks.program(choosing)
     every = sorted(os.sched_getaffinity(0))
     e, = forks.fork(d, "e", "--cpuset", str(last))
-    assert forks.ask_all([d, e, *forks.fork(d)], look) == [[every, [first]], [[last], [last]], [every, [first]]]
+    assert forks.ask_all([d, e, *forks.fork(d)], look) == [[every, [first], [last]], [[last], [last], [last]], [every, [first], [last]]]
 
 
 def test_memory_and_pids_of_a_clone(forks, differs):

@@ -281,6 +281,10 @@ def test_lives(ranged, live):  # noqa: F811
     back = ranged.directory() / "f"
     live.call("cp", f"{name}:/tmp/f", back).ok()
     assert back.read_text() == "x\n" and back.stat().st_uid == ranged.uid
+    # of another user, who may not enter the directory: the workload may, and so may the copy
+    live.call("exec", "--user", "root", name, "sh", "-c", "mkdir -m 700 /tmp/d; cp -p /tmp/f /tmp/d/g").ok()
+    live.call("cp", f"{name}:/tmp/d", back.parent / "d").ok()
+    assert (back.parent / "d/g").read_text() == "x\n"
     for words in (("fork", name, "c"), ("snapshot", name, "s")):
         line = live.call(*words).refused(125)
         assert "--ids range" in line

@@ -198,6 +198,18 @@ def test_a_fork_needs_some_calls(forks, box, call):
     assert forks.ask(a, "1 + 1") == 2
 
 
+@pytest.mark.parametrize("call", ["semctl", "msgctl", "shmctl"])
+def test_a_fork_asks_for_objects_of_system_v(forks, box, call):
+    """Where the question fails there are none. A profile that kills for it is not asked."""
+    def start(action):
+        return forks.program("", "--seccomp", profile(box, {"defaultAction": ALLOW, "syscalls": [{"names": [call], "action": action}]}))
+    a = start(ERRNO)
+    assert forks.ask_all([a, *forks.fork(a)], "1 + 1") == [2, 2]
+    b = start("SCMP_ACT_KILL_PROCESS")
+    assert f"'{call}'" in forks.refused(b)
+    assert forks.ask(b, "1 + 1") == 2
+
+
 def test_profiles_that_forbid_what_a_start_needs(box):
     for call in START:
         rest = {"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [{"names": [c for c in START if c != call], "action": ALLOW}]}
