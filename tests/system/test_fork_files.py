@@ -455,13 +455,12 @@ def test_no_mode_of_the_host_is_changed(forks):
     that it would be cut to must not lead out of the sandbox."""
     need(forks.box, "dir")
     victim = forks.box.file("the host's", "victim", 0o600)
-    forks.box.extra = root_options(forks.box, "dir")
     a = forks.program(DEEP + f"""
 deep('/', 15, True); os.symlink({str(victim)!r}, 'x'); os.mkdir('d' * 255); os.chdir('d' * 255); os.mkdir('x'); os.chmod('x', 0o444)
 os.mkdir('y'); open('y/f', 'w').write('text'); os.chdir('/')
 def look():
     deep('/', 16); seen = [oct(os.stat('x').st_mode), open('y/f').read(), os.readlink('../x')]; os.chdir('/'); return seen
-""", "--user", "root")
+""", *root_options(forks.box, "dir"), "--user", "root")
     done = forks.call("fork", a, "b")
     assert victim.stat().st_mode & 0o7777 == 0o600 and victim.read_text() == "the host's"
     done.ok()
